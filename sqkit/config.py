@@ -1,0 +1,54 @@
+"""Where things lie. Nothing here touches the disk at import."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from sqkit.errors import InputError
+
+__all__ = ["PACKAGE", "data_home", "real_data_home", "root", "source_home"]
+
+PACKAGE = Path(__file__).parent
+
+
+def root() -> Path:
+    """Return the project folder: ``SQKIT_HOME``, else the nearest parent of the working directory
+    that holds ``notebooks/`` and ``pyproject.toml``, else the checkout this package lies in.
+
+    Raises
+    ------
+    InputError
+        If none of them exists.
+    """
+    named = os.environ.get("SQKIT_HOME")
+    if named:
+        path = Path(named).expanduser().resolve()
+        if not path.is_dir():
+            raise InputError(f"SQKIT_HOME names {path}, which is not a folder. Create it or unset the variable.")
+        return path
+    here = Path.cwd().resolve()
+    for path in (here, *here.parents, PACKAGE.parent):
+        if (path / "notebooks").is_dir() and (path / "pyproject.toml").is_file():
+            return path
+    raise InputError(f"no project folder above {here}. Run inside the checkout or set SQKIT_HOME.")
+
+
+def data_home() -> Path:
+    """Return the folder of all ingested sources (``data/store``; ``SQKIT_DATA`` overrides it)."""
+    return Path(os.environ["SQKIT_DATA"]).expanduser().resolve() if "SQKIT_DATA" in os.environ else root() / "data" / "store"
+
+
+def source_home(source_id: str) -> Path:
+    """Return the folder of one source; it need not exist yet."""
+    return data_home() / source_id
+
+
+def real_data_home() -> Path | None:
+    """Return the folder of the shared real data sets, or None where this machine has none.
+
+    ``SQKIT_REAL_DATA`` names it; otherwise ``../shared/data`` beside the checkout.
+    """
+    named = os.environ.get("SQKIT_REAL_DATA")
+    path = Path(named).expanduser() if named else root().parent / "shared" / "data"
+    return path.resolve() if path.is_dir() else None
