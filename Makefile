@@ -1,0 +1,3 @@
+.PHONY: demo test lab
+demo test lab:
+	python3 sq.py $@
