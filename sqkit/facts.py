@@ -1,0 +1,155 @@
+"""Derived tables that analyses share: defined once as portable SQL in ``facts.toml``, stored once as Parquet.
+
+Nothing here pulls rows into pandas; an analysis opens :func:`connect` and takes aggregates.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tomllib
+import uuid
+from collections.abc import Callable
+from datetime import date, timedelta
+from functools import cache
+from pathlib import Path
+
+import duckdb
+from pydantic import BaseModel, ConfigDict
+
+from sqkit import sources
+from sqkit.config import PACKAGE
+from sqkit.errors import InputError, MissingDataError
+
+__all__ = ["Fact", "build", "complete_months", "connect", "records"]
+
+
+class Fact(BaseModel):
+    """One derived table: its grain, what it needs, its SQL."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    name: str
+    grain_zh: str
+    grain_en: str
+    needs: list[str]
+    sql: str
+    as_of: str = ""
+
+
+@cache
+def records() -> dict[str, Fact]:
+    """Return the fact records by name, in the order they are built."""
+    with open(PACKAGE / "facts.toml", "rb") as file:
+        return {name: Fact(name=name, **record) for name, record in tomllib.load(file).items()}
+
+
+def _fingerprint(source: sources.Source) -> str:
+    text = (PACKAGE / "facts.toml").read_text(encoding="utf-8") + str(source.manifest.get("input_hash", ""))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def complete_months(first: date, last: date) -> list[tuple[date, date]]:
+    """Return first and last day of every calendar month that lies wholly inside ``[first, last]``.
+
+    Examples
+    --------
+    >>> [str(a) for a, _ in complete_months(date(2026, 1, 2), date(2026, 3, 31))]
+    ['2026-02-01', '2026-03-01']
+    """
+    months, start = [], first if first.day == 1 else _next_month(first)
+    while (end := _next_month(start) - timedelta(days=1)) <= last:
+        months.append((start, end))
+        start = _next_month(start)
+    return months
+
+
+def _next_month(day: date) -> date:
+    return date(day.year + day.month // 12, day.month % 12 + 1, 1)
+
+
+def _months_view(source: sources.Source) -> str:
+    months = complete_months(source.first_day, source.last_day) if source.first_day and source.last_day else []
+    if not months:
+        return "CREATE OR REPLACE VIEW months AS SELECT DATE '1970-01-01' AS month_on, DATE '1970-01-31' AS last_on WHERE FALSE"
+    rows = ", ".join(f"(DATE '{a}', DATE '{b}')" for a, b in months)
+    return f"CREATE OR REPLACE VIEW months AS SELECT * FROM (VALUES {rows}) AS m(month_on, last_on)"
+
+
+def build(source_id: str, progress: Callable[[str, float], None] | None = None) -> dict[str, int]:
+    """Compute and store every fact the source has the tables for.
+
+    Each file is written aside and renamed, so a reader never meets half a table.
+
+    Parameters
+    ----------
+    source_id : str
+        An ingested source.
+    progress : callable, optional
+        Called with the fact's name and the share done.
+
+    Returns
+    -------
+    dict of str to int
+        Rows per fact built; facts whose needs are missing are absent.
+    """
+    source = sources.load(source_id)
+    folder = source.home / "facts"
+    folder.mkdir(parents=True, exist_ok=True)
+    rows: dict[str, int] = {}
+    with source.connect() as engine:
+        engine.execute(_months_view(source))
+        for place, fact in enumerate(records().values()):
+            if progress:
+                progress(fact.name, place / len(records()))
+            target = folder / f"{fact.name}.parquet"
+            if source.missing(*fact.needs):
+                target.unlink(missing_ok=True)
+                continue
+            aside = folder / f".{fact.name}.{uuid.uuid4().hex}.tmp"
+            engine.execute(f"COPY ({fact.sql}) TO '{_quoted(aside)}' (FORMAT parquet, COMPRESSION zstd)")
+            os.replace(aside, target)
+            engine.execute(f"CREATE OR REPLACE VIEW {fact.name} AS SELECT * FROM read_parquet('{_quoted(target)}')")
+            rows[fact.name] = engine.execute(f"SELECT count(*) FROM {fact.name}").fetchone()[0]
+    state = folder / f".built.{uuid.uuid4().hex}.tmp"
+    state.write_text(json.dumps({"fingerprint": _fingerprint(source), "rows": rows}), encoding="utf-8")
+    os.replace(state, folder / "built.json")
+    if progress:
+        progress("", 1.0)
+    return rows
+
+
+def _quoted(path: Path) -> str:
+    return path.as_posix().replace("'", "''")
+
+
+def connect(source: sources.Source, as_of: date) -> duckdb.DuckDBPyConnection:
+    """Open a source with one view per canonical table and per fact, showing nothing after `as_of`.
+
+    Raises
+    ------
+    MissingDataError
+        If the facts were never built or belong to older data.
+    InputError
+        If `as_of` lies before the source's first day.
+    """
+    if source.first_day and as_of < source.first_day:
+        raise InputError(
+            f"as_of {as_of} lies before the first day of source {source.id!r}. Allowed: {source.first_day} to {source.last_day}."
+        )
+    state = source.home / "facts" / "built.json"
+    built = json.loads(state.read_text(encoding="utf-8")) if state.exists() else {}
+    if built.get("fingerprint") != _fingerprint(source):
+        again = "sqkit demo --rebuild" if source.manifest.get("kind") == "demo" else f"sqkit data facts {source.id}"
+        raise MissingDataError(f"the derived tables of source {source.id!r} are absent or older than its data. Run: {again}")
+    engine = source.connect()
+    engine.execute(_months_view(source))
+    for fact in records().values():
+        stored = source.home / "facts" / f"{fact.name}.parquet"
+        if stored.exists():
+            reader = f"read_parquet('{_quoted(stored)}')"
+            sql = fact.as_of.format(stored=reader, as_of=as_of.isoformat()) if fact.as_of else f"SELECT * FROM {reader}"
+            engine.execute(f"CREATE OR REPLACE VIEW {fact.name} AS {sql}")
+    return engine
+
+
