@@ -20,9 +20,10 @@ from sqkit.errors import ContractError
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["WORKING_ICC", "Cross", "Side", "Spread", "cross_from", "side_from", "spread"]
+__all__ = ["PAIR_ICC", "WORKING_ICC", "Cross", "Side", "Spread", "cross_from", "side_from", "spread"]
 
-WORKING_ICC = 0.05
+WORKING_ICC = 0.05  # of one ratio
+PAIR_ICC = 0.01  # of a comparison: what the two sides of a cluster share cancels
 
 
 @dataclass(frozen=True)
@@ -61,10 +62,19 @@ class Side:
         with np.errstate(divide="ignore", invalid="ignore"):
             return self.den / np.maximum(self.count, 1) / self.den.sum(-1, keepdims=True)
 
+    def contributors(self, *, complement: bool = False) -> np.ndarray:
+        """Return ``N^2 / sum N_g^2``, the effective number of clusters behind the numerator (or behind ``D - N``)."""
+        num, squares = self.num, self.num_sq
+        if complement:
+            num, squares = self.den - num, self.den_sq - 2 * self.num_den + squares
+        squares = squares.sum(-1)
+        return np.where(squares > 0, num.sum(-1) ** 2 / np.where(squares > 0, squares, 1), 0.0)
+
     def squares(self) -> np.ndarray:
-        """Return the sum of squared residuals of each block."""
+        """Return the sum of squared residuals of each block; what is below the rounding of the moments is zero."""
         r = self.value[..., None]
-        return np.maximum(self.num_sq - 2 * r * self.num_den + r * r * self.den_sq, 0.0)
+        raw = self.num_sq - 2 * r * self.num_den + r * r * self.den_sq
+        return np.where(raw > 1e-12 * self.num_sq, raw, 0.0)
 
 
 @dataclass(frozen=True)
@@ -100,7 +110,7 @@ def _working(side: Side, icc: float) -> np.ndarray:
     return np.maximum(size + icc * size * (size - 1), 0.0)
 
 
-def spread(sides: Sequence[Side], weights: Sequence[np.ndarray], cross: Cross | None = None, icc: float = WORKING_ICC) -> Spread:
+def spread(sides: Sequence[Side], weights: Sequence[np.ndarray], cross: Cross | None = None, *, icc: float) -> Spread:
     """Return CR2 variance and Satterthwaite df of ``sum_s weight_s * sum_g u_sg``.
 
     Parameters
@@ -129,7 +139,10 @@ def spread(sides: Sequence[Side], weights: Sequence[np.ndarray], cross: Cross | 
         for side, ci, oi in zip(sides, c, observed, strict=True):
             model = _working(side, icc)
             total = (model * side.count).sum(-1, keepdims=True)
-            scale.append(ci**2 * oi.sum(-1, keepdims=True) * model / np.where(total > 0, total, np.nan))
+            seen = oi.sum(-1, keepdims=True)
+            if len(sides) == 1:
+                seen = np.where(seen > 0, seen, 1.0)  # df depends on the leverage alone
+            scale.append(ci**2 * seen * model / np.where(total > 0, total, np.nan))
         w = {(i, i): scale[i] for i in range(len(sides))}
         if len(sides) == 2:
             products = cross.products(*sides)

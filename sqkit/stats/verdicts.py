@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sqkit.errors import InputError
-from sqkit.stats.intervals import Interval
+from sqkit.stats.interval import Interval
 
 __all__ = ["Verdict", "holm", "holm_verdicts", "verdict"]
 
