@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,7 +14,7 @@ from sqkit.sources.store import parquet, text
 if TYPE_CHECKING:
     import duckdb
 
-__all__ = ["FIRST_PLAUSIBLE", "Survey", "judged", "orphans", "profile", "split", "survey"]
+__all__ = ["FIRST_PLAUSIBLE", "Counts", "judged", "orphans", "profile", "split", "survey"]
 
 FIRST_PLAUSIBLE = date(1990, 1, 1)
 # Plans may lie ahead of the last day, and a shop or product may be older than any record of it.
@@ -24,18 +24,20 @@ BLANK = "' ' || chr(9) || chr(10) || chr(13) || chr(160) || chr(12288)"
 
 
 @dataclass(frozen=True)
-class Survey:
-    """What the contract found in one table.
+class Counts:
+    """Where the rows of one table went; ``n_in`` is the sum of the three others.
 
     Attributes
     ----------
-    n_in, n_bad, n_suspect : int
-        Rows read, rows that break a row rule, good rows whose key occurs more than once.
+    reasons : dict
+        ``rule:column`` to quarantined rows; a row with two faults counts under both.
     """
 
     n_in: int
-    n_bad: int
-    n_suspect: int
+    n_kept: int
+    n_quarantined: int = 0
+    n_exact_duplicates: int = 0
+    reasons: dict[str, int] = field(default_factory=dict)
 
 
 def judged(table: Table, candidate: str, types: dict[str, str], *, clock: str, zone: str, last: date | None) -> str:
@@ -128,20 +130,18 @@ def _rules(column: Column, raw: str, last: date | None) -> list[str]:
     return [f"CASE WHEN {test} THEN '{rule}:{name}' END" for rule, test in tests]
 
 
-def survey(con: duckdb.DuckDBPyConnection, table: Table, relation: str) -> Survey:
-    """Count what is wrong in the judged rows of `relation`; leaves the hashes of repeated keys in table ``_twice``."""
+def survey(con: duckdb.DuckDBPyConnection, table: Table, relation: str) -> tuple[int, int]:
+    """Return rows read and rows at fault among the judged rows of `relation`; leaves ``_twice``, the hashes of repeated keys.
+
+    A row is at fault if it breaks a rule or shares its key with another row.
+    """
     key = ", ".join(table.key)
     con.execute(
-        f"CREATE OR REPLACE TEMP TABLE _twice AS SELECT h FROM (SELECT hash({key}) AS h FROM ({relation}) WHERE _reason IS NULL) "
-        "GROUP BY h HAVING count(*) > 1"
+        f"CREATE OR REPLACE TEMP TABLE _twice AS SELECT h, count(*) AS n FROM (SELECT hash({key}) AS h FROM ({relation}) "
+        "WHERE _reason IS NULL) GROUP BY h HAVING count(*) > 1"
     )
     n_in, n_bad = con.execute(f"SELECT count(*), count(_reason) FROM ({relation})").fetchone()
-    n_suspect = 0
-    if con.execute("SELECT count(*) FROM _twice").fetchone()[0]:
-        n_suspect = con.execute(
-            f"SELECT count(*) FROM ({relation}) WHERE _reason IS NULL AND hash({key}) IN (SELECT h FROM _twice)"
-        ).fetchone()[0]
-    return Survey(n_in, n_bad, n_suspect)
+    return n_in, n_bad + con.execute("SELECT CAST(coalesce(sum(n), 0) AS BIGINT) FROM _twice").fetchone()[0]
 
 
 def profile(
@@ -157,17 +157,13 @@ def profile(
     return filled, {n: (days[2 * i], days[2 * i + 1]) for i, n in enumerate(stamps) if days[2 * i] is not None}
 
 
-def split(con: duckdb.DuckDBPyConnection, table: Table, staged: Path, kept: Path, quarantine: Path) -> dict:
+def split(con: duckdb.DuckDBPyConnection, table: Table, staged: Path, kept: Path, quarantine: Path) -> Counts:
     """Divide the judged rows in the file `staged` between `kept` and `quarantine`.
 
     Copies of a row that are equal in every column are dropped but one. Rows that share a key and differ are all
     quarantined: nothing says which of them is right.
-
-    Returns
-    -------
-    dict
-        ``n_kept``, ``n_quarantined``, ``n_exact_duplicates`` and ``reasons`` (``rule:column`` to rows).
     """
+    n_in, _ = survey(con, table, f"FROM {parquet(staged)}")
     rows = parquet(staged, options=", file_row_number = true")
     columns, key = ", ".join(table.columns), ", ".join(table.key)
     con.execute(
@@ -200,7 +196,7 @@ def split(con: duckdb.DuckDBPyConnection, table: Table, staged: Path, kept: Path
         quarantine.unlink()
     copies = con.execute("SELECT count(*) FROM _fate WHERE fate = 'copy'").fetchone()[0]
     n_kept = con.execute(f"SELECT count(*) FROM {parquet(kept)}").fetchone()[0]
-    return {"n_kept": n_kept, "n_quarantined": n_rejected, "n_exact_duplicates": copies, "reasons": reasons}
+    return Counts(n_in, n_kept, n_rejected, copies, reasons)
 
 
 def orphans(con: duckdb.DuckDBPyConnection, home: Path, names: list[str]) -> list[tuple[str, str, int]]:

@@ -20,6 +20,14 @@ if TYPE_CHECKING:
 
 __all__ = ["fingerprint", "open_files", "paths"]
 
+# What the expressions of a record may use besides SQL. A value that is there and cannot be read becomes one that no contract
+# accepts (NaN, or the text itself), so that its row is quarantined and the ingest goes on.
+MACROS = [
+    "number(x) AS CASE WHEN TRY_CAST(x AS DOUBLE) IS NOT NULL THEN TRY_CAST(x AS DOUBLE) "
+    "WHEN trim(CAST(x AS VARCHAR)) <> '' THEN CAST('NaN' AS DOUBLE) END",
+    "fen(x) AS round(100 * number(x))",
+    "stamp(x, format) AS coalesce(CAST(try_strptime(x, format) AS VARCHAR), x)",
+]
 LINE = 8 * 1024 * 1024  # longest line of a csv, bytes
 
 
@@ -78,6 +86,8 @@ def open_files(con: duckdb.DuckDBPyConnection, record: Record, files: dict[str, 
     import duckdb
 
     con.execute("CREATE TABLE _broken (file VARCHAR, line BIGINT, text VARCHAR, _reason VARCHAR)")
+    for macro in MACROS:
+        con.execute(f"CREATE MACRO {macro}")
     broken, problems = {}, []
     for name, path in files.items():
         try:
