@@ -1,0 +1,99 @@
+"""Everything one executed notebook becomes: page, workbook, brief, notebook and manifest, in a staging folder."""
+
+from __future__ import annotations
+
+import copy
+import platform
+import shutil
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import nbformat
+
+from sqkit.errors import InputError
+from sqkit.findings import HANDOVER_MIME, HandOver
+from sqkit.publish import render
+from sqkit.publish.digits import scan
+from sqkit.publish.jobs import code_hash, slug
+from sqkit.publish.texts import say
+from sqkit.publish.write import digest, write, write_json
+
+__all__ = ["build", "handed_over"]
+
+KINDS = {"xlsx": "excel", "pdf": "pdf", "png": "picture", "ipynb": "notebook"}
+
+
+def handed_over(notebook: Any, order: dict[str, Any]) -> HandOver:
+    """Return what the notebook handed over; an empty hand-over if it did not."""
+    bundles = [o.data[HANDOVER_MIME] for c in notebook.cells for o in c.get("outputs", []) if HANDOVER_MIME in o.get("data", {})]
+    if len(bundles) > 1:
+        raise InputError(
+            f"{order['notebook']}: hand_over was displayed {len(bundles)} times; a report hands over once, at its end."
+        )
+    return HandOver(**bundles[0]) if bundles else HandOver(title=order["title"][order["lang"]])
+
+
+def build(notebook: Any, order: dict[str, Any], staging: Path) -> dict[str, float]:
+    """Write all products of one report into `staging`.
+
+    Returns
+    -------
+    dict of str to float
+        Seconds by product.
+    """
+    staging.mkdir(parents=True, exist_ok=True)
+    name, lang = order["name"], order["lang"]
+    timings: dict[str, float] = {}
+    passed = handed_over(notebook, order)
+
+    def timed(step: str, make: Callable[[], Any]) -> Any:
+        started = time.perf_counter()
+        result = make()
+        timings[step] = time.perf_counter() - started
+        return result
+
+    timed("ipynb", lambda: write(staging / f"{name}.ipynb", nbformat.writes(_lean(notebook)) + "\n"))
+    for title, path in passed.attachments.items():
+        shutil.copyfile(path, staging / f"{name}.{slug(title)}")
+    links = [{"href": p.name, "text": _link(p.name, name, lang)} for p in sorted(staging.iterdir(), key=lambda p: _rank(p, name))]
+    base, _, _ = name.rpartition(".")
+    twin = f"{base}.{'en' if lang == 'zh' else 'zh'}.html" if order["twin"] else ""
+    index = "../" * (order["folder"].count("/") + 1) + ("index.html" if lang == "zh" else "index.en.html")
+    page = timed("html", lambda: render.page(notebook, order, links, twin, index))
+    write(staging / f"{name}.html", page.html)
+    files = {p.name: digest(p) for p in sorted(staging.iterdir())}
+    manifest = {
+        "schema": 1, "status": "ok", "key": order["key"], "notebook": Path(order["notebook"]).stem, "notebook_title": order["title"],
+        "title": passed.title, "lang": lang, "folder": order["folder"], "name": name, "parameters": order["parameters"],
+        "sentences": passed.sentences, "findings": [f.model_dump(mode="json") for f in passed.findings], "context": passed.context,
+        "tables": {n: len(t["rows"]) for n, t in passed.tables.items()}, "input_hash": order["input_hash"], "code_hash": code_hash(),
+        "seed": int(order["key"][:8], 16), "versions": {n: version(n) for n in render.VERSIONED}, "python": platform.python_version(),
+        "platform": platform.system(), "files": files, "missing_glyphs": page.missing_glyphs, "not_shown": page.not_shown,
+        "stray_digits": scan(page.html), "timings": {k: round(v, 3) for k, v in (order.get("timings", {}) | timings).items()},
+        "finished_at": datetime.now(UTC).isoformat(timespec="seconds"),
+    }  # fmt: skip
+    write_json(staging / f"{name}.json", manifest)
+    return timings
+
+
+def _rank(path: Path, name: str) -> int:
+    kind = path.name.removeprefix(f"{name}.")
+    return list(KINDS).index(kind) if kind in KINDS else len(KINDS)
+
+
+def _link(file: str, name: str, lang: str) -> str:
+    kind = file.removeprefix(f"{name}.")
+    return say(KINDS[kind], lang) if kind in KINDS else kind
+
+
+def _lean(notebook: Any) -> Any:
+    """The executed notebook without the hand-over bundles: the workbook and the manifest hold them."""
+    lean = copy.deepcopy(notebook)
+    for cell in lean.cells:
+        for output in cell.get("outputs", []):
+            output.get("data", {}).pop(HANDOVER_MIME, None)
+    return lean
