@@ -12,11 +12,12 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import numpy as np
 
 from sqkit.synth import block as blocks
+from sqkit.synth import campaigns, tables, truth
 from sqkit.synth import shared as shared_draws
-from sqkit.synth import tables
 from sqkit.synth.parquet import Writer
 from sqkit.synth.world import World, load, scenarios
 
@@ -81,13 +82,19 @@ def build(
     reach = np.zeros(shared.reach.shape, dtype=np.int64)
     with Writer(home, np.datetime64(world.first_day)) as writer:
         tables.write(shared, writer)
+        measured = campaigns.Measured(shared)
+        counts = truth.Counts(shared)
         todo = blocks.blocks(shared)
         for i, block in enumerate(todo):
             tell("members", i / len(todo))
             drawn = blocks.simulate(shared, block)
             blocks.write(shared, block, drawn, writer)
+            counts.add(block, drawn)
+            measured.add(block, drawn, drawn["trial"])
             reach[:, block.store_groups(shared)[0]] += drawn["people"].reach
         tables.write_channel_days(shared, reach, writer)
+        campaigns.write(shared, measured, writer)
+    _write_truth(home / "truth", shared, counts)
     tell("done", 1.0)
     return {
         "id": "demo",
@@ -99,3 +106,18 @@ def build(
         "seed": seed,
         "scenario": scenario,
     }
+
+
+def _write_truth(folder: Path, shared: shared_draws.Shared, counts: truth.Counts) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    rows = truth.table(shared, counts)
+    with duckdb.connect(":memory:") as connection:
+        connection.register("rows", rows)
+        target = str(folder / "truth.parquet").replace("'", "''")
+        connection.execute(f"COPY (SELECT * FROM rows ORDER BY ALL) TO '{target}' (FORMAT parquet)")
+    record = {
+        "finding": shared.world.finding,
+        "planted": truth.planted(shared),
+        "parameters": shared.world.parameters(),
+    }
+    (folder / "world.json").write_text(json.dumps(record, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")

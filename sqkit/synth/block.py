@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from sqkit.synth import baskets, people, purchases, talk, timeline
+from sqkit.synth import baskets, loyalty, people, purchases, talk, timeline
 from sqkit.synth.parquet import Writer, category
 from sqkit.synth.people import Block, People
 from sqkit.synth.shared import Shared
@@ -47,6 +47,7 @@ def simulate(shared: Shared, block: Block) -> dict[str, Any]:
     }
     order, line = baskets.fill(shared, block, who, bought, delivery, rngs[3])
     talk.respond(shared, block, who, delivery, rngs[2])
+    ledger, trial = loyalty.points(shared, block, who, order, rngs[4])
     return {
         "people": who,
         "order": order,
@@ -54,6 +55,8 @@ def simulate(shared: Shared, block: Block) -> dict[str, Any]:
         "refund": baskets.refunds(shared, order, rngs[3]),
         "delivery": delivery,
         "message": talk.messages(shared, block, who, delivery, rngs[4]),
+        "ledger": ledger,
+        "trial": trial,
         "rng": rngs[5],
     }
 
@@ -64,6 +67,7 @@ def write(shared: Shared, block: Block, drawn: dict[str, Any], writer: Writer) -
     _write_people(shared, block, drawn["people"], drawn["order"], drawn["rng"], writer, part)
     _write_orders(shared, block, drawn, writer, part)
     _write_talk(shared, block, drawn, writer, part)
+    _write_loyalty(shared, block, drawn, writer, part)
 
 
 def _global(block: Block, member: np.ndarray) -> np.ndarray:
@@ -264,6 +268,84 @@ def _write_talk(shared: Shared, block: Block, drawn: dict[str, Any], writer: Wri
             "is_staff": message["member"] < 0,
             "reply_to_member_id": _global(block, message["reply_to"]),
             "kind": category(message["kind"], talk.MESSAGE_KINDS),
+        },
+        part=part,
+    )
+
+
+def _write_loyalty(shared: Shared, block: Block, drawn: dict[str, Any], writer: Writer, part: int) -> None:
+    who, order, rng, ledger = drawn["people"], drawn["order"], drawn["rng"], drawn["ledger"]
+    writer.write(
+        "points_ledger",
+        {
+            "entry_id": np.arange(len(ledger["at"])),
+            "member_id": _global(block, ledger["member"]),
+            "posted_at": ledger["at"],
+            "points": ledger["points"],
+            "kind": category(ledger["kind"], ["earn", "redeem", "expire", "adjust"]),
+            "order_id": ledger["order"],
+            "expires_at": ledger["expires"],
+        },
+        part=part,
+    )
+    spell = loyalty.grades(shared, who, order)
+    writer.write(
+        "grades",
+        {
+            "member_id": _global(block, spell["member"]),
+            "grade": category(spell["grade"], ["ordinary", "gold", "platinum"]),
+            "from_at": spell["from"],
+            "to_at": spell["to"],
+        },
+        part=part,
+    )
+    gift = loyalty.benefits(shared, who, spell, rng)
+    writer.write(
+        "benefits",
+        {
+            "benefit_id": np.arange(len(gift["at"])),
+            "member_id": _global(block, gift["member"]),
+            "kind": category(gift["kind"], ["upgrade_gift", "birthday_gift"]),
+            "granted_at": gift["at"],
+            "cost_fen": gift["cost"],
+        },
+        part=part,
+    )
+    consent = loyalty.consents(shared, who, rng)
+    writer.write(
+        "consents",
+        {
+            "member_id": _global(block, consent["member"]),
+            "changed_at": consent["at"],
+            "scope": category(np.zeros(len(consent["at"]), int), ["marketing"]),
+            "is_granted": consent["granted"],
+        },
+        part=part,
+    )
+    schemes = ["shop", "wecom"]
+    scheme = np.r_[np.zeros(who.n, int), np.ones(int((who.group >= 0).sum()), int)]
+    member = np.r_[np.arange(who.n), np.flatnonzero(who.group >= 0)]
+    bits = rng.integers(0, 2**63 - 1, len(member))
+    writer.write(
+        "identities",
+        {
+            "member_id": _global(block, member),
+            "scheme": category(scheme, schemes),
+            "pseudonym": np.array([f"{b:016x}" for b in bits], dtype=object),
+        },
+        part=part,
+    )
+    visit = loyalty.sessions(shared, who, order, rng)
+    writer.write(
+        "sessions",
+        {
+            "session_id": np.arange(len(visit["at"])),
+            "member_id": _global(block, visit["member"]),
+            "started_at": visit["at"],
+            "channel": category(np.zeros(len(visit["at"]), int), ["mini_program"]),
+            "visitor_kind": category(visit["is_new"].astype(int), ["returning", "new"]),
+            "n_pages": visit["pages"],
+            "is_order": visit["is_order"],
         },
         part=part,
     )

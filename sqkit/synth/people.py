@@ -66,7 +66,6 @@ def draw(shared: Shared, block: Block, rng: np.random.Generator) -> People:
     world, n = shared.world, block.n_members
     lead, reach = _leads(shared, block, rng)
     becomes = np.flatnonzero(~np.isnan(lead["ordered"]) | ~np.isnan(lead["entered"]))
-    becomes = becomes[np.minimum(np.fmin(lead["ordered"], lead["entered"])[becomes], world.n_days) < world.n_days]
     if len(becomes) > 0.9 * n:
         becomes = np.sort(rng.permutation(becomes)[: int(0.9 * n)])
     lead["member"] = np.full(len(lead["channel"]), -1)
@@ -86,7 +85,7 @@ def draw(shared: Shared, block: Block, rng: np.random.Generator) -> People:
     ordered = np.r_[lead["ordered"][becomes], np.full(walk_in, np.nan)]
     added = np.r_[lead["added"][becomes], np.full(walk_in, np.nan)]
     free = np.r_[lead["is_freeloader"][becomes], np.zeros(walk_in, bool)]
-    late = np.where(np.isnan(ordered), np.fmax(added + 30, joined), ordered)
+    late = np.where(np.isnan(ordered), np.fmax(added + 31.01, joined), ordered)
     return People(
         store=store,
         seat=store * world.community.guides_per_store + rng.integers(0, world.community.guides_per_store, n),
@@ -132,7 +131,7 @@ def _leads(shared: Shared, block: Block, rng: np.random.Generator) -> tuple[dict
             free |= inside & (rng.random(n) < world.referral.freeloader_share)
     is_fraud = referral & (store == shared.fraud_store) & (day >= world.n_days - world.fraud.days)
     is_fraud &= rng.random(n) < world.fraud.freeloader_share
-    chance = shared.first_order[channel, store] * week[store, day] * shared.newcomer[store, day]
+    chance = shared.first_order[channel, store] * shared.first_week[store, shared.weeks[day]] * shared.newcomer[store, day]
     orders = rng.random(n) < np.where(is_fraud, 0.9, np.minimum(chance, 0.95))
     ordered = added + rng.beta(0.55, 2.4, n) * 28.9
     ordered = np.floor(ordered) + timeline.clock(rng, rng.integers(0, 3, n))

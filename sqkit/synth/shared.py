@@ -34,7 +34,8 @@ class Shared:
     reach: np.ndarray  # (channels, stores, days) expected reach
     lead_rate: np.ndarray  # (channels, stores) long-run
     first_order: np.ndarray  # (channels, stores) long-run, within 30 days
-    lead_week: np.ndarray  # (stores, weeks) factor on both
+    lead_week: np.ndarray  # (stores, weeks) factor on the lead rate
+    first_week: np.ndarray  # (stores, weeks) factor on first orders
     newcomer: np.ndarray  # (stores, days) scenario factor on newcomers' orders
     post: dict[str, np.ndarray]  # day, hour, class, strategy, title, format, category, ...
     product: dict[str, np.ndarray]
@@ -85,7 +86,8 @@ def make(world: World) -> Shared:
         reach=_reach(world, start, quality, group["store"], lead_rate, first_order, campaign, one_store),
         lead_rate=lead_rate,
         first_order=first_order,
-        lead_week=np.minimum(timeline.lognormal(rng, sd, (n_stores, weeks)), 2.0),
+        lead_week=timeline.lognormal(rng, sd, (n_stores, weeks)),
+        first_week=timeline.lognormal(rng, sd, (n_stores, weeks)),
         newcomer=newcomer,
         post=_posts(world, rng),
         product=_products(world, rng),

@@ -18,6 +18,7 @@ def write(shared: Shared, writer: Writer) -> None:
     _places(shared, writer, rng)
     _catalogue(shared, writer)
     _posts(shared, writer)
+    _stock(shared, writer, rng)
 
 
 def write_channel_days(shared: Shared, reach: np.ndarray, writer: Writer) -> None:
@@ -195,3 +196,17 @@ def _posts(shared: Shared, writer: Writer) -> None:
             "product_category": category(np.where(about, post["category"], -1), categories),
         },
     )
+
+
+def _stock(shared: Shared, writer: Writer, rng: np.random.Generator) -> None:
+    """Units on hand each Monday of the community history: sold down over the week, filled up over the weekend."""
+    world, product = shared.world, shared.product
+    mondays = np.array([d for d in range(world.community_start, world.n_days) if (world.first_day + timedelta(d)).weekday() == 0])
+    level = 20 + 60 * product["popularity"] / product["popularity"].max()
+    for part, stores in enumerate(np.array_split(np.arange(world.stores), -(-world.stores // 50))):
+        week, store, item = (
+            a.ravel() for a in np.meshgrid(np.arange(len(mondays)), stores, np.arange(len(level)), indexing="ij")
+        )
+        units = rng.poisson(level[item] * rng.gamma(8.0, 1 / 8.0, len(item)))
+        units = np.where(rng.random(len(item)) < 0.015, 0, units)
+        writer.write("stock", {"week_on": mondays[week], "store_id": store, "product_id": item, "units": units}, part=part)

@@ -93,8 +93,8 @@ def load(
     members: int | None,
     stores: int | None,
     groups: int | None,
-    months: int,
-    last_day: date,
+    months: int = 36,
+    last_day: date = date(2026, 6, 30),
 ) -> World:
     """Return the world of one scenario.
 
