@@ -54,6 +54,7 @@ class Job:
     key: str
     deadline_s: float = DEADLINE_S
     twin: bool = False
+    currency: str = "CNY"
 
     @property
     def label(self) -> str:
@@ -141,12 +142,12 @@ def plan(notebook: Notebook, given: Mapping[str, Any], *, text: bool = False, de
     """
     parameters = notebook.parameters
     values = check(parameters, given, notebook.path.name, text=text)
-    lang, last_day, input_hash = values.get("lang", "zh"), None, ""
+    lang, last_day, input_hash, currency = values.get("lang", "zh"), None, "", "CNY"
     if "source" in values:
         source = sources.load(values["source"])
         if source.missing(*notebook.needs):
             raise MissingDataError(f"{notebook.id}: {source.missing_sentence(lang, *notebook.needs)}")
-        last_day, input_hash = source.last_day, source.manifest["input_hash"]
+        last_day, input_hash, currency = source.last_day, source.manifest["input_hash"], source.currency
     if "as_of" in values:
         values["as_of"] = _day(values["as_of"], last_day, notebook)
     default = {n: p.default for n, p in parameters.items()}
@@ -158,8 +159,9 @@ def plan(notebook: Notebook, given: Mapping[str, Any], *, text: bool = False, de
     cells = [[c["cell_type"], c["source"], c.get("metadata", {})] for c in notebook.cells]
     key = _hash([cells, notebook.title, values, input_hash, code_hash()])
     return Job(
-        notebook.path, notebook.title, values, injected(parameters, values), folder, name, lang, input_hash, key, deadline_s
-    )
+        notebook.path, notebook.title, values, injected(parameters, values), folder, name, lang, input_hash, key, deadline_s,
+        currency=currency,
+    )  # fmt: skip
 
 
 def _day(text: str, last_day: date | None, notebook: Notebook) -> str:

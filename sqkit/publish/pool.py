@@ -61,7 +61,7 @@ class Worker:
         started, cell = time.monotonic(), -1
         order = {
             "notebook": str(job.notebook), "title": job.title, "parameters": job.parameters, "cell": job.cell, "folder": job.folder,
-            "name": job.name, "lang": job.lang, "input_hash": job.input_hash, "key": job.key, "staging": str(staging), "twin": job.twin, "cwd": str(root()),
+            "name": job.name, "lang": job.lang, "input_hash": job.input_hash, "key": job.key, "staging": str(staging), "twin": job.twin, "currency": job.currency, "cwd": str(root()),
         }  # fmt: skip
         try:
             self.process.stdin.write(json.dumps(order) + "\n")

@@ -17,9 +17,11 @@ import nbformat
 from sqkit.errors import InputError
 from sqkit.findings import HANDOVER_MIME, HandOver
 from sqkit.publish import render
+from sqkit.publish.brief import make_brief
 from sqkit.publish.digits import scan
 from sqkit.publish.jobs import code_hash, slug
 from sqkit.publish.texts import say
+from sqkit.publish.workbook import write_workbook
 from sqkit.publish.write import digest, write, write_json
 
 __all__ = ["build", "handed_over"]
@@ -47,7 +49,7 @@ def build(notebook: Any, order: dict[str, Any], staging: Path) -> dict[str, floa
     """
     staging.mkdir(parents=True, exist_ok=True)
     name, lang = order["name"], order["lang"]
-    timings: dict[str, float] = {}
+    timings = dict(order.get("timings", {}))
     passed = handed_over(notebook, order)
 
     def timed(step: str, make: Callable[[], Any]) -> Any:
@@ -57,6 +59,10 @@ def build(notebook: Any, order: dict[str, Any], staging: Path) -> dict[str, floa
         return result
 
     timed("ipynb", lambda: write(staging / f"{name}.ipynb", nbformat.writes(_lean(notebook)) + "\n"))
+    timed("xlsx", lambda: write_workbook(staging / f"{name}.xlsx", passed, lang))
+    if passed.sentences or passed.findings:
+        for kind, content in timed("brief", lambda: make_brief(notebook, order, passed, f"{name}.html")).items():
+            write(staging / f"{name}.{kind}", content)
     for title, path in passed.attachments.items():
         shutil.copyfile(path, staging / f"{name}.{slug(title)}")
     links = [{"href": p.name, "text": _link(p.name, name, lang)} for p in sorted(staging.iterdir(), key=lambda p: _rank(p, name))]
@@ -73,7 +79,7 @@ def build(notebook: Any, order: dict[str, Any], staging: Path) -> dict[str, floa
         "tables": {n: len(t["rows"]) for n, t in passed.tables.items()}, "input_hash": order["input_hash"], "code_hash": code_hash(),
         "seed": int(order["key"][:8], 16), "versions": {n: version(n) for n in render.VERSIONED}, "python": platform.python_version(),
         "platform": platform.system(), "files": files, "missing_glyphs": page.missing_glyphs, "not_shown": page.not_shown,
-        "stray_digits": scan(page.html), "timings": {k: round(v, 3) for k, v in (order.get("timings", {}) | timings).items()},
+        "stray_digits": scan(page.html), "timings": {k: round(v, 3) for k, v in timings.items()},
         "finished_at": datetime.now(UTC).isoformat(timespec="seconds"),
     }  # fmt: skip
     write_json(staging / f"{name}.json", manifest)
