@@ -146,7 +146,7 @@ def survey(con: duckdb.DuckDBPyConnection, table: Table, relation: str) -> tuple
 
 def profile(
     con: duckdb.DuckDBPyConnection, table: Table, names: list[str], relation: str
-) -> tuple[list[str], dict[str, tuple[str, str]]]:
+) -> tuple[list[str], dict[str, list[str]]]:
     """Return the columns of `names` that hold a value, and first and last ISO day of every ``at`` and ``on`` column."""
     stamps = [n for n in names if table.column(n).type in {"at", "on"}]
     counts = [f"count({n})" for n in names]
@@ -154,7 +154,7 @@ def profile(
     row = con.execute(f"SELECT {', '.join(counts + ends)} FROM {relation}").fetchone()
     days = row[len(names) :]
     filled = [n for n, count in zip(names, row, strict=False) if count]
-    return filled, {n: (days[2 * i], days[2 * i + 1]) for i, n in enumerate(stamps) if days[2 * i] is not None}
+    return filled, {n: [days[2 * i], days[2 * i + 1]] for i, n in enumerate(stamps) if days[2 * i] is not None}
 
 
 def split(con: duckdb.DuckDBPyConnection, table: Table, staged: Path, kept: Path, quarantine: Path) -> Counts:
@@ -199,15 +199,16 @@ def split(con: duckdb.DuckDBPyConnection, table: Table, staged: Path, kept: Path
     return Counts(n_in, n_kept, n_rejected, copies, reasons)
 
 
-def orphans(con: duckdb.DuckDBPyConnection, home: Path, names: list[str]) -> list[tuple[str, str, int]]:
+def orphans(con: duckdb.DuckDBPyConnection, home: Path, filled: dict[str, list[str]]) -> list[tuple[str, str, int]]:
     """Return (table, column, rows) for every reference that points to a row the referenced table has not.
 
-    A reference to a table that the source lacks altogether is no fault and is not counted.
+    Only columns in `filled` are asked (table to its filled columns); a reference to a table that the source lacks altogether
+    is no fault and is not counted.
     """
     found = []
-    for name in names:
+    for name, columns in filled.items():
         for column in contracts.table(name).columns.values():
-            if column.references not in names:
+            if column.name not in columns or column.references not in filled:
                 continue
             target = contracts.table(column.references).key[0]
             count = con.execute(

@@ -91,14 +91,15 @@ def _ingest(
     con: duckdb.DuckDBPyConnection, spec: Record, files: dict[str, Path], home: Path, scratch: Path, progress: Progress | None
 ) -> dict[str, Any]:
     broken = raw.open_files(con, spec, files, scratch)
-    types = _types(con, spec)
+    mappings = {name: _with_quoted_names(con, mapping) for name, mapping in spec.tables.items()}
+    types = _types(con, spec.id, mappings)
     # One day of grace: it may already be tomorrow where the shop is.
     last = spec.period.last if spec.period else datetime.now(UTC).date() + timedelta(days=1)
     found = [check("broken_line", "", name, n) for name, n in broken.items() if n]
     tables: dict[str, dict] = {}
-    for done, (name, mapping) in enumerate(spec.tables.items()):
+    for done, (name, mapping) in enumerate(mappings.items()):
         if progress:
-            progress(name, done / len(spec.tables))
+            progress(name, done / len(mappings))
         table, clock = contracts.table(name), spec.clock_of(name)
         judged = checks.judged(table, _candidate(table, mapping), types[name], clock=clock, zone=spec.time_zone, last=last)
         try:
@@ -123,11 +124,22 @@ def _sql_error() -> type[Exception]:
     return duckdb.Error
 
 
-def _types(con: duckdb.DuckDBPyConnection, spec: Record) -> dict[str, dict[str, str]]:
+def _with_quoted_names(con: duckdb.DuckDBPyConnection, mapping: Mapping) -> Mapping:
+    """Quote every expression that is just the name of a raw column, so that names such as `at` or `Order No.` need no care."""
+    names = set(_columns(con, mapping.file))
+    quote = {e: '"' + e.replace('"', '""') + '"' for e in mapping.columns.values() if e in names}
+    return mapping.model_copy(update={"columns": {c: quote.get(e, e) for c, e in mapping.columns.items()}})
+
+
+def _columns(con: duckdb.DuckDBPyConnection, file: str) -> list[str]:
+    return [row[0] for row in con.execute(f'DESCRIBE "{Path(file).stem}"').fetchall()]
+
+
+def _types(con: duckdb.DuckDBPyConnection, source_id: str, mappings: dict[str, Mapping]) -> dict[str, dict[str, str]]:
     """Bind every expression without reading a row; return the type of each, or raise with all that do not bind."""
     types: dict[str, dict[str, str]] = {}
     problems = []
-    for name, mapping in spec.tables.items():
+    for name, mapping in mappings.items():
         types[name] = {}
         for column, expression in mapping.columns.items():
             place = f"tables.{name}.columns.{column} = {expression!r}"
@@ -140,10 +152,9 @@ def _types(con: duckdb.DuckDBPyConnection, spec: Record) -> dict[str, dict[str, 
             if contracts.table(name).column(column).type == "id" and kind in {"DOUBLE", "FLOAT"}:
                 problems.append(f"{place} is a floating-point number, which loses digits of an id. Cast it: CAST(... AS BIGINT)")
     if problems:
-        for file in sorted({m.file for m in spec.tables.values()}):
-            held = [r[0] for r in con.execute(f'DESCRIBE "{Path(file).stem}"').fetchall() if r[0] != "_row"]
-            problems.append(f"columns of {file}: {', '.join(held)}")
-        raise ContractError(f"source {spec.id}", problems)
+        for file in sorted({m.file for m in mappings.values()}):
+            problems.append(f"columns of {file}: {', '.join(c for c in _columns(con, file) if c != '_row')}")
+        raise ContractError(f"source {source_id}", problems)
     return types
 
 

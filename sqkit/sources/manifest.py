@@ -73,7 +73,9 @@ def compose(
     con: duckdb.DuckDBPyConnection, spec: dict[str, Any], home: Path, tables: dict, found: list[dict], last: date | None
 ) -> dict[str, Any]:
     """Return the manifest of a source whose tables lie in `home`: the record's facts, the tables, all checks, the health."""
-    found = found + [check("orphan", t, c, n) for t, c, n in checks.orphans(con, home, list(tables))]
+    found = found + [
+        check("orphan", t, c, n) for t, c, n in checks.orphans(con, home, {name: held["filled"] for name, held in tables.items()})
+    ]
     days = {c: ends for entry in tables.values() for c, ends in entry["days"].items()}
     period = spec.get("period") or {}
     seen = [ends for entry in tables.values() for c, ends in entry["days"].items() if c in WITNESS] or list(days.values())

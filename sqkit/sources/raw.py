@@ -5,15 +5,15 @@ from __future__ import annotations
 import csv
 import gzip
 import hashlib
+import shutil
 from collections import Counter
-from collections.abc import Iterator
 from io import TextIOBase, TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sqkit.errors import ContractError
 from sqkit.sources.record import RawFile, Record
-from sqkit.sources.store import parquet, text
+from sqkit.sources.store import parquet, pattern, text
 
 if TYPE_CHECKING:
     import duckdb
@@ -110,66 +110,77 @@ def open_files(con: duckdb.DuckDBPyConnection, record: Record, files: dict[str, 
 
 
 def _csv_to_parquet(con: duckdb.DuckDBPyConnection, path: Path, options: RawFile, made: Path, scratch: Path) -> int:
-    plain = _in_utf8(path, options, scratch)
+    """Write `path` as parquet, every column text; return how many lines could not be read (they are in ``_broken``)."""
+    import duckdb
+
+    plain = path if _is_utf8(options.encoding) else _copy(path, options.encoding, scratch)
     names = options.names or _header(path.name, plain, options)
+    try:
+        _scan(con, plain, options, names, made)
+    except duckdb.InvalidInputException:  # the engine knows one kind of line end per file; a patched-up export has two
+        plain = _copy(plain, "utf-8", scratch, errors="surrogateescape", newline=None)
+        _scan(con, plain, options, names, made)
+    lines = f"SELECT DISTINCT ON (line) {text(path.name)}, line, csv_line, error_message FROM _rejects ORDER BY line"
+    con.execute(f"INSERT INTO _broken {lines}")
+    broken, misread = con.execute(
+        "SELECT count(DISTINCT line), count(DISTINCT line) FILTER (error_type = 'INVALID ENCODING') FROM _rejects"
+    ).fetchone()
+    con.execute("DROP TABLE _rejects; DROP TABLE _scans")
+    if misread > con.execute(f"SELECT count(*) FROM {parquet(made)}").fetchone()[0]:
+        raise _not_in(path.name, options.encoding, f"{misread:,} lines cannot be decoded")
+    return broken
+
+
+def _scan(con: duckdb.DuckDBPyConnection, plain: Path, options: RawFile, names: list[str], made: Path) -> None:
     columns = "{" + ", ".join(f"{text(n)}: 'VARCHAR'" for n in names) + "}"
     con.execute(
-        f"COPY (FROM read_csv({text(plain.as_posix())}, auto_detect = false, header = {options.header}, skip = {options.skip}, "
+        f"COPY (FROM read_csv({pattern(plain)}, auto_detect = false, header = {options.header}, skip = {options.skip}, "
         f"delim = {text(options.delimiter)}, quote = {text(options.quote)}, escape = {text(options.quote)}, columns = {columns}, "
         f"max_line_size = {LINE}, store_rejects = true, rejects_table = '_rejects', rejects_scan = '_scans')) TO {text(made)}"
     )
-    if plain != path:
-        plain.unlink()
-    lines = f"SELECT DISTINCT ON (line) {text(path.name)}, line, csv_line, error_message FROM _rejects ORDER BY line"
-    con.execute(f"INSERT INTO _broken {lines}")
-    count = con.execute("SELECT count(DISTINCT line) FROM _rejects").fetchone()[0]
-    con.execute("DROP TABLE _rejects; DROP TABLE _scans")
-    return count
 
 
-def _open(path: Path, encoding: str) -> TextIOBase:
+def _is_utf8(encoding: str) -> bool:
+    return encoding.lower().replace("_", "-") in {"utf-8", "utf8", "utf-8-sig"}
+
+
+def _open(path: Path, encoding: str, errors: str = "strict", newline: str | None = "") -> TextIOBase:
     raw = gzip.open(path, "rb") if path.suffix.lower() == ".gz" else path.open("rb")  # noqa: SIM115
-    return TextIOWrapper(
-        raw, encoding="utf-8-sig" if encoding.lower().replace("_", "-") in {"utf-8", "utf8"} else encoding, newline=""
-    )
+    return TextIOWrapper(raw, encoding="utf-8-sig" if _is_utf8(encoding) else encoding, errors=errors, newline=newline)
 
 
-def _in_utf8(path: Path, options: RawFile, scratch: Path) -> Path:
-    """Return `path`, or a copy in UTF-8: the engine reads no GB18030."""
-    if options.encoding.lower().replace("_", "-") in {"utf-8", "utf8"}:
-        return path
-    copy = scratch / f"{path.stem}.csv"
+def _copy(path: Path, encoding: str, scratch: Path, errors: str = "strict", newline: str | None = "") -> Path:
+    """Return a copy in UTF-8, because the engine reads no GB18030; with `newline` None every line ends alike."""
+    copy = scratch / f"{path.stem}.{'plain' if newline is None else 'utf8'}.csv"
     try:
-        with _open(path, options.encoding) as source, copy.open("w", encoding="utf-8", newline="") as target:
-            for block in iter(lambda: source.read(1 << 20), ""):
-                target.write(block)
+        with (
+            _open(path, encoding, errors, newline) as source,
+            copy.open("w", encoding="utf-8", errors=errors, newline="") as target,
+        ):
+            shutil.copyfileobj(source, target, 1 << 20)
     except UnicodeDecodeError as error:
-        raise ContractError(
-            path.name,
-            [
-                f"file {path.name} is not in {options.encoding}: {error.reason} "
-                f"near {error.object[error.start : error.start + 8]!r}. "
-                f"Set files.{path.name!r}.encoding, e.g. utf-8, gb18030, utf-16"
-            ],
-        ) from error
+        raise _not_in(path.name, encoding, f"{error.reason} near {error.object[error.start : error.start + 8]!r}") from error
     return copy
+
+
+def _not_in(name: str, encoding: str, reason: str) -> ContractError:
+    return ContractError(
+        name, [f"file {name} is not in {encoding}: {reason}. Set files.{name!r}.encoding, e.g. utf-8, gb18030, utf-16"]
+    )
 
 
 def _header(name: str, path: Path, options: RawFile) -> list[str]:
     if not options.header:
         raise ContractError(name, [f"file {name} has no header line: give files.{name!r}.names"])
-    try:
-        with _open(path, "utf-8") as file:
-            for _ in range(options.skip):
-                file.readline()
-            rows: Iterator[list[str]] = csv.reader(file, delimiter=options.delimiter, quotechar=options.quote)
-            names = [n.strip() for n in next(rows, [])]
-    except UnicodeDecodeError as error:
-        raise ContractError(
-            name, [f"file {name} is not in utf-8 ({error.reason}). Set files.{name!r}.encoding, e.g. gb18030"]
-        ) from error
+    with _open(path, "utf-8", errors="surrogateescape") as file:
+        for _ in range(options.skip):
+            file.readline()
+        names = [n.strip() for n in next(csv.reader(file, delimiter=options.delimiter, quotechar=options.quote), [])]
     if not any(names):
         raise ContractError(name, [f"file {name} is empty: there is no header line"])
+    if any("\udc80" <= letter <= "\udcff" for n in names for letter in n):
+        raise _not_in(name, options.encoding, "the header cannot be decoded")
+    names = [n or f"column_{place}" for place, n in enumerate(names, 1)]  # a trailing comma in the header
     twice = [n for n, count in Counter(n.lower() for n in names).items() if count > 1]
     if twice:
         raise ContractError(

@@ -27,7 +27,7 @@ from sqkit.errors import InputError, MissingDataError, unknown
 if TYPE_CHECKING:
     import duckdb
 
-__all__ = ["MANIFEST", "Source", "building", "engine", "load", "parquet", "present", "remove", "sentences"]
+__all__ = ["MANIFEST", "Source", "building", "engine", "load", "parquet", "pattern", "present", "remove", "sentences"]
 
 MANIFEST = "source.json"
 
@@ -61,10 +61,15 @@ def text(value: object) -> str:
     return "'" + str(value).replace("'", "''") + "'"
 
 
-def parquet(path: Path, pattern: str = "", options: str = "") -> str:
-    """Return SQL that reads parquet at `path` (a file) or ``path/pattern`` (a folder)."""
-    shown = path.as_posix().replace("[", "[[]")  # a bracket in a folder name is no pattern
-    return f"read_parquet({text(shown + ('/' + pattern if pattern else ''))}{options})"
+def pattern(path: Path, inside: str = "") -> str:
+    """Return a SQL literal that the engine's readers take for exactly `path`, or for the pattern `inside` below it."""
+    exact = "".join(f"[{letter}]" if letter in "[*?" else letter for letter in path.as_posix())
+    return text(f"{exact}/{inside}" if inside else exact)
+
+
+def parquet(path: Path, inside: str = "", options: str = "") -> str:
+    """Return SQL that reads the parquet file `path`, or those named by the pattern `inside` in the folder `path`."""
+    return f"read_parquet({pattern(path, inside)}{options})"
 
 
 @dataclass(frozen=True)
