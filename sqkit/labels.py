@@ -7,6 +7,7 @@ Every number that reaches a page passes :func:`number`, which writes the metric'
 from __future__ import annotations
 
 import math
+import re
 import tomllib
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ from sqkit.config import PACKAGE
 from sqkit.errors import InputError, unknown
 
 __all__ = [
-    "Lang", "Text", "change", "claim", "count", "day", "definition_link", "fixed", "interval", "join", "name", "number", "period", "phrase",
+    "Lang", "Text", "change", "claim", "code", "constants", "count", "day", "definition_link", "fixed", "interval", "join", "name", "number", "period", "phrase",
     "phrases", "plain_number", "raw",
 ]  # fmt: skip
 
@@ -67,6 +68,11 @@ def claim(text: object) -> Text:
 def fixed(text: object) -> Text:
     """A constant of the method, such as a confidence level."""
     return _marked("fixed", text)
+
+
+def constants(text: str) -> Text:
+    """Text of a record (a definition, a caution): digits in it are constants of the method and are marked so."""
+    return Text(text, re.sub(r"\d[\d.,]*%?", lambda m: f'<span class="fixed">{m.group()}</span>', escape(text)))
 
 
 @cache
@@ -211,7 +217,7 @@ def phrase(key: str, lang: Lang, **values: object) -> Text:
     plain, html = [], []
     for literal, field, _, _ in Formatter().parse(pattern):
         plain.append(literal)
-        html.append(escape(literal))
+        html.append(constants(literal).html)
         if field is not None:
             if field not in values:
                 raise InputError(f"phrase {key!r} ({lang}) needs a value for {field!r}. Given: {', '.join(sorted(values)) or '(none)'}")
@@ -226,3 +232,9 @@ def join(parts: Iterable[object], lang: Lang, key: str = "list_separator") -> Te
     pieces = [raw(p) for p in parts]
     separator = phrases()[key][lang]
     return Text(separator.join(p.plain for p in pieces), escape(separator).join(p.html for p in pieces))
+
+
+def code(value: str, lang: Lang) -> Text:
+    """Write a code of the canonical tables (a channel, an arm) in the reader's language, or the code itself as a name."""
+    record = phrases().get(f"code_{value}")
+    return constants(record[lang]) if record else name(value)

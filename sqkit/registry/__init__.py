@@ -42,6 +42,7 @@ class Metric(BaseModel):
     numerator_b: str = ""
     denominator_b: str = ""
     cluster: str = ""
+    n: str = ""
     store: str = ""
     by: list[str] = Field(default_factory=list)
     needs: list[str] = Field(default_factory=list)
@@ -92,6 +93,10 @@ class Benchmark(BaseModel):
     industry: str
     source_zh: str
     source_en: str
+
+    def text(self, lang: str) -> str:
+        """Return the source in a language."""
+        return getattr(self, f"source_{lang}")
 
     @model_validator(mode="after")
     def _honest(self) -> Benchmark:
@@ -168,3 +173,11 @@ def benchmarks_of(metric_id: str) -> list[Benchmark]:
 def primary_benchmark(metric_id: str) -> Benchmark | None:
     """Return the reference a metric's verdict is taken against, or None."""
     return next((b for b in benchmarks_of(metric_id) if b.primary), None)
+
+
+@cache
+def false_alarm_rate(report: str) -> float | None:
+    """Return the simulated chance of at least one false alarm of a report, or None where it was never simulated."""
+    with open(PACKAGE / "registry" / "false_alarms.toml", "rb") as file:
+        record = tomllib.load(file).get(report)
+    return None if record is None else float(record["rate"])

@@ -1,0 +1,108 @@
+"""One figure: the finding as its title, a deterministic SVG, the small print under it."""
+
+from __future__ import annotations
+
+import io
+import re
+from dataclasses import dataclass
+from functools import cache
+from html import escape
+from importlib.util import find_spec
+from pathlib import Path
+
+from sqkit.labels import Text
+
+__all__ = ["ACCENT", "GREY", "INK", "LIGHT", "Figure", "Stack", "canvas", "finish"]
+
+INK, GREY, LIGHT, ACCENT = "#1b1f24", "#6b7280", "#e5e7eb", "#b4451f"
+FONT = "Noto Sans SC"
+WIDTH_INCHES = 6.4
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A finished figure.
+
+    Attributes
+    ----------
+    title : Text
+        The finding, as a sentence.
+    svg : str
+    note : Text
+        Definition, period, n and method.
+    """
+
+    title: Text
+    svg: str
+    note: Text
+
+    def _repr_html_(self) -> str:
+        label = escape(self.title.plain, quote=True)
+        picture = self.svg.replace("<svg ", f'<svg role="img" aria-label="{label}" ', 1)
+        return (
+            f'<figure class="chart"><figcaption class="finding">{self.title.html}</figcaption>{picture}'
+            f'<p class="note">{self.note.html}</p></figure>'
+        )
+
+
+@dataclass(frozen=True)
+class Stack:
+    """Figures below each other."""
+
+    figures: tuple[Figure, ...]
+
+    def _repr_html_(self) -> str:
+        return "".join(f._repr_html_() for f in self.figures)
+
+
+@cache
+def _prepare() -> None:
+    import matplotlib
+
+    matplotlib.use("agg")
+    import seaborn as sns
+    from matplotlib import font_manager
+
+    spec = find_spec("pylopdf_fonts_zh_cn")
+    font_manager.fontManager.addfont(str(Path(spec.origin).parent / "NotoSansSC-Regular.otf"))
+    sns.set_theme(style="white")
+    matplotlib.rcParams.update(
+        {
+            "font.family": FONT,
+            "font.size": 9.5,
+            "xtick.labelsize": 8.5,
+            "ytick.labelsize": 9.5,
+            "svg.fonttype": "none",
+            "svg.hashsalt": "sqkit",
+            "axes.edgecolor": LIGHT,
+            "axes.labelcolor": GREY,
+            "text.color": INK,
+            "xtick.color": GREY,
+            "ytick.color": INK,
+            "axes.unicode_minus": True,
+            "figure.constrained_layout.use": True,
+            "axes.spines.top": False,
+            "axes.spines.right": False,
+            "axes.spines.left": False,
+        }
+    )
+
+
+def canvas(height_inches: float, width_inches: float = WIDTH_INCHES, columns: int = 1):
+    """Return a new matplotlib figure and its axes, in the house style."""
+    _prepare()
+    from matplotlib.figure import Figure as Canvas
+
+    figure = Canvas(figsize=(width_inches, height_inches))
+    figure.set_layout_engine("constrained")
+    return figure, figure.subplots(1, columns, squeeze=False)[0]
+
+
+def finish(figure) -> str:
+    """Return the figure as an SVG string that is the same for the same data."""
+    out = io.StringIO()
+    figure.savefig(out, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
+    text = out.getvalue()
+    text = text[text.index("<svg") :]
+    text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.S)
+    return re.sub(r'(<svg[^>]*?) height="[^"]*"([^>]*?) width="[^"]*"|(<svg[^>]*?) width="[^"]*"([^>]*?) height="[^"]*"', r"\1\2\3\4", text, count=1)

@@ -1,0 +1,280 @@
+"""Metrics from their registry records: one query per metric, aggregated in the engine to clusters, then an interval."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import date
+
+import numpy as np
+import pandas as pd
+
+from sqkit import registry, stats
+from sqkit.errors import InputError
+from sqkit.kpi.period import Period
+from sqkit.kpi.reading import Reading
+from sqkit.registry import Metric
+
+__all__ = ["Measured", "change", "growth", "measure", "measure_by", "series"]
+
+MOMENTS = ("num", "den", "num_sq", "num_den", "den_sq")
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One metric over one scope and period.
+
+    Attributes
+    ----------
+    metric : Metric
+    scope : dict
+        e.g. ``{"channel": "live_room"}``; empty for the whole reading.
+    period : Period
+        The days really used: moved back by the metric's maturity.
+    interval : sqkit.stats.Interval or None
+        None when nothing could be computed, or for a metric that is counted in full.
+    value : float or None
+        The estimate; shares as fractions, money in major units.
+    n : int
+        Units behind the denominator.
+    missing : list of str
+        Tables or columns the source lacks; empty when it could be asked.
+    """
+
+    metric: Metric
+    scope: dict[str, str]
+    period: Period
+    interval: stats.Interval | None = None
+    value: float | None = None
+    n: int = 0
+    missing: list[str] = field(default_factory=list)
+
+    @property
+    def state(self) -> str:
+        """``ok``, ``no_data`` (source lacks it, or no unit in the period) or ``not_enough_data``."""
+        if self.missing or self.value is None:
+            return "no_data"
+        if self.interval is not None and not self.interval.enough:
+            return "not_enough_data"
+        return "ok"
+
+
+def _text(value: str) -> str:
+    return "'" + value.replace("'", "''") + "'"
+
+
+def _where(reading: Reading, metric: Metric, *periods: Period) -> str:
+    parts = [f"({metric.where})"] if metric.where else []
+    if reading.source.has(_date_origin(metric)):
+        spans = [f"{metric.date} BETWEEN DATE '{p.first}' AND DATE '{p.last}'" for p in periods]
+        parts.append("(" + " OR ".join(spans) + ")")
+    if reading.store and metric.store:
+        parts.append(f"{metric.store} = {_text(reading.store)}")
+    return " AND ".join(parts) or "TRUE"
+
+
+def _date_origin(metric: Metric) -> str:
+    """Return the canonical column behind a fact's day; a source that never fills it has undated rows and is read whole."""
+    origins = {"trial_facts": "assignments.assigned_at", "session_facts": "sessions.started_at", "order_facts": "orders.ordered_at"}
+    return origins.get(metric.fact, metric.fact and _first_need(metric))
+
+
+def _first_need(metric: Metric) -> str:
+    from sqkit import facts
+
+    return facts.records()[metric.fact].needs[0].split(".")[0]
+
+
+def _units(reading: Reading, metric: Metric, by: Sequence[str], periods: Sequence[Period], bucket: str = "") -> str:
+    """Return SQL for one row per unit, ``by`` column and bucket, with its numerator(s), denominator(s) and cluster."""
+    columns = [f"CAST({b} AS VARCHAR) AS {b}" for b in by] + ([f"{bucket} AS bucket"] if bucket else [])
+    sides = [("num", metric.numerator), ("den", metric.denominator)]
+    if metric.kind == "multiple":
+        sides += [("num_b", metric.numerator_b), ("den_b", metric.denominator_b)]
+    values = [f"CAST({sql} AS DOUBLE) AS {name}" for name, sql in sides]
+    cluster = f"min({metric.cluster})" if metric.cluster else f"CAST({metric.unit} AS VARCHAR)"
+    selected = ", ".join([*columns, f"{metric.unit} AS unit_id", f"{cluster} AS cluster_id", f"CAST({metric.n or '1'} AS DOUBLE) AS n", *values])
+    return f"SELECT {selected} FROM {metric.fact} WHERE {_where(reading, metric, *periods)} GROUP BY ALL"
+
+
+def _moments(pairs: Sequence[tuple[str, str]]) -> str:
+    return ", ".join(f"sum({sql}) AS {name}" for name, sql in pairs)
+
+
+def _blocks(reading: Reading, metric: Metric, by: Sequence[str], period: Period, bucket: str = "") -> pd.DataFrame:
+    """Return blocks (see :mod:`sqkit.stats.intervals`) per ``by`` cell and bucket, ordered by them."""
+    cells = [*by, *(["bucket"] if bucket else [])]
+    keys = "".join(f"{c}, " for c in cells)
+    if metric.kind == "multiple":
+        inner = "sum(num) AS num_a, sum(den) AS den_a, sum(num_b) AS num_b, sum(den_b) AS den_b, sum(CASE WHEN den <> 0 THEN n ELSE 0 END) AS n_units_a, sum(CASE WHEN den_b <> 0 THEN n ELSE 0 END) AS n_units_b"
+        outer = _joint_moments()
+        used = "den <> 0 OR den_b <> 0"
+    else:
+        den = "1.0" if metric.kind == "total" else "sum(den)"
+        inner = f"sum(num) AS num, {den} AS den, sum(n) AS n_units"
+        outer = "sum(n_units) AS n_units, " + _moments(
+            [("num", "num"), ("den", "den"), ("num_sq", "num * num"), ("num_den", "num * den"), ("den_sq", "den * den")]
+        )
+        used = "den <> 0 OR num <> 0"
+    sql = f"""
+        WITH units AS ({_units(reading, metric, by, [period], bucket)}),
+        clusters AS (SELECT {keys} cluster_id, count(*) AS size, {inner} FROM units WHERE {used} GROUP BY {keys} cluster_id)
+        SELECT {keys} CASE WHEN size > 1 THEN cluster_id ELSE '' END AS block, count(*) AS n_clusters, {outer}
+        FROM clusters GROUP BY {keys} block ORDER BY {keys} block"""
+    return reading.engine.execute(sql).df()
+
+
+def _joint_moments() -> str:
+    pairs = [("n_units_a", "n_units_a"), ("n_units_b", "n_units_b")]
+    for s in ("a", "b"):
+        pairs += [(f"num_{s}", f"num_{s}"), (f"den_{s}", f"den_{s}"), (f"num_sq_{s}", f"num_{s} * num_{s}")]
+        pairs += [(f"num_den_{s}", f"num_{s} * den_{s}"), (f"den_sq_{s}", f"den_{s} * den_{s}")]
+    pairs += [(f"{x}_a_{y}_b", f"{x}_a * {y}_b") for x in ("num", "den") for y in ("num", "den")]
+    return _moments(pairs)
+
+
+def _interval(metric: Metric, blocks: pd.DataFrame) -> tuple[stats.Interval | None, float | None, int]:
+    if metric.kind == "multiple":
+        made = stats.multiple_interval(blocks)
+        return made, made.value, int(made.n) if np.isfinite(made.n) else 0
+    if metric.kind in ("total", "census"):
+        units = int(blocks["n_units"].sum())
+        if not units:
+            return None, None, 0
+        total = float(blocks["num"].sum())
+        return None, total if metric.kind == "total" else total / float(blocks["den"].sum()), units
+    made = stats.ratio_interval(blocks, kind=metric.kind)
+    value = made.value if np.isfinite(made.value) else None
+    return made, value, int(made.n) if np.isfinite(made.n) else 0
+
+
+def measure(reading: Reading, metric_id: str, period: Period | None = None) -> Measured:
+    """Measure one metric over a reading's store and period.
+
+    Parameters
+    ----------
+    reading : Reading
+    metric_id : str
+        Any metric of the registry. A ``matched`` metric has a function of its own (:func:`sqkit.kpi.matched_multiple`).
+    period : Period, optional
+        Another period than the reading's. Either is moved back by the metric's ``maturity_days`` when it would reach into days
+        whose units are not yet complete at ``as_of``.
+
+    Returns
+    -------
+    Measured
+    """
+    cells = measure_by(reading, metric_id, (), period)
+    return cells[0]
+
+
+def _used_period(reading: Reading, metric: Metric, period: Period | None) -> Period:
+    asked = period or reading.period
+    if not metric.maturity_days:
+        return asked
+    late = (asked.last - reading.as_of).days + metric.maturity_days
+    return asked.moved(-late) if late > 0 else asked
+
+
+def measure_by(reading: Reading, metric_id: str, by: Sequence[str], period: Period | None = None) -> list[Measured]:
+    """Measure one metric in every cell of the fact's columns `by` (channel, store_id, arm ...), ordered by cell."""
+    metric = registry.metric(metric_id)
+    used = _used_period(reading, metric, period)
+    lacking = reading.missing(metric_id)
+    if lacking:
+        return [Measured(metric, {}, used, missing=lacking)]
+    if metric.kind == "matched":
+        raise InputError(f"metric {metric_id!r} is a matched comparison; use sqkit.kpi.matched_multiple.")
+    blocks = _blocks(reading, metric, by, used)
+    if blocks.empty:
+        return [Measured(metric, {}, used)]
+    cells = []
+    for keys, cell in blocks.groupby(list(by), sort=True, dropna=False) if by else [((), blocks)]:
+        interval, value, n = _interval(metric, cell)
+        scope = {name: "" if key is None or key != key else str(key) for name, key in zip(by, keys, strict=True)}
+        cells.append(Measured(metric, scope, used, interval, value, n))
+    return cells
+
+
+def _joint(reading: Reading, metric: Metric, period: Period, earlier: Period) -> pd.DataFrame | None:
+    """Return joint blocks of two periods (a: earlier, b: later), or None where they cannot be compared."""
+    if reading.missing(metric.id) or metric.kind in ("multiple", "census", "matched"):
+        return None
+    later, sooner = _used_period(reading, metric, period), _used_period(reading, metric, earlier)
+    if sooner.last >= later.first:
+        sooner = sooner.moved(-((sooner.last - later.first).days + 1))
+    if sooner.first < reading.source.first_day or not reading.source.has(_date_origin(metric)):
+        return None
+    bucket = f"{metric.date} BETWEEN DATE '{later.first}' AND DATE '{later.last}'"
+    sides = []
+    for side, flag in (("a", "FALSE"), ("b", "TRUE")):
+        den = "1.0" if metric.kind == "total" else f"sum(CASE WHEN bucket = {flag} THEN den ELSE 0 END)"
+        sides.append(f"sum(CASE WHEN bucket = {flag} THEN num ELSE 0 END) AS num_{side}, {den} AS den_{side}")
+        sides.append(f"sum(CASE WHEN bucket = {flag} THEN n ELSE 0 END) AS n_units_{side}")
+    sql = f"""
+        WITH units AS ({_units(reading, metric, (), [later, sooner], bucket)}),
+        clusters AS (SELECT cluster_id, count(*) AS size, {", ".join(sides)} FROM units WHERE den <> 0 OR num <> 0 GROUP BY cluster_id)
+        SELECT CASE WHEN size > 2 THEN cluster_id ELSE '' END AS block, count(*) AS n_clusters, {_joint_moments()}
+        FROM clusters GROUP BY block ORDER BY block"""
+    joint = reading.engine.execute(sql).df()
+    return None if joint.empty else joint
+
+
+def change(reading: Reading, metric_id: str, period: Period, earlier: Period) -> stats.Interval | None:
+    """Return the change of a metric between two periods, clusters paired; None where there is nothing to compare.
+
+    Shares and ratios: the difference, later less earlier. Totals: :func:`growth`.
+    """
+    metric = registry.metric(metric_id)
+    if metric.kind == "total":
+        return growth(reading, metric_id, period, earlier)
+    joint = _joint(reading, metric, period, earlier)
+    return None if joint is None else stats.difference_interval(joint, kind=metric.kind)
+
+
+def growth(reading: Reading, metric_id: str, period: Period, earlier: Period) -> stats.Interval | None:
+    """Return the later over the earlier value of a total or ratio (1 = unchanged) with its interval on the log scale.
+
+    For a total every cluster seen in either period counts once, so what varies is how much each bought.
+    """
+    joint = _joint(reading, registry.metric(metric_id), period, earlier)
+    if joint is None:
+        return None
+    names = {"_a": "_b", "_b": "_a"}
+    turned = joint.rename(columns={c: c[:-2] + names[c[-2:]] for c in joint if c[-2:] in names and c.count("_a") + c.count("_b") == 1})
+    turned["num_a_den_b"], turned["den_a_num_b"] = joint["den_a_num_b"], joint["num_a_den_b"]
+    return stats.multiple_interval(turned)
+
+
+def series(reading: Reading, metric_id: str, *, months: int = 24) -> pd.DataFrame:
+    """Return a metric month by month up to the reading's period.
+
+    Returns
+    -------
+    DataFrame
+        One row per calendar month with data: ``month_on``, ``num``, ``den``, ``n``, ``value``, ``low``, ``high``, ``enough``.
+        Months whose units are not mature at ``as_of`` are left out.
+    """
+    metric = registry.metric(metric_id)
+    columns = ["month_on", "num", "den", "n", "value", "low", "high", "enough"]
+    if reading.missing(metric_id) or metric.kind == "matched" or not reading.source.has(_date_origin(metric)):
+        return pd.DataFrame(columns=columns)
+    last = Period.latest(reading.as_of, "month")
+    span = Period(max(last.before(months - 1).first, reading.source.first_day), last.last)
+    blocks = _blocks(reading, metric, (), span, bucket=f"CAST(date_trunc('month', {metric.date}) AS DATE)")
+    rows = []
+    for month, cell in blocks.groupby("bucket", sort=True):
+        month_on = pd.Timestamp(month).date()
+        ends = _last_day(month_on)
+        if (reading.as_of - ends).days < metric.maturity_days or month_on < span.first:
+            continue
+        interval, value, n = _interval(metric, cell)
+        num, den = (cell[c].sum() if c in cell else cell[f"{c}_a"].sum() for c in ("num", "den"))
+        low, high = (interval.low, interval.high) if interval else (np.nan, np.nan)
+        rows.append((month_on, num, den, n, value, low, high, interval is None or interval.enough))
+    return pd.DataFrame(rows, columns=columns)
+
+
+def _last_day(month_on: date) -> date:
+    following = date(month_on.year + month_on.month // 12, month_on.month % 12 + 1, 1)
+    return date.fromordinal(following.toordinal() - 1)

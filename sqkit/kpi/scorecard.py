@@ -1,0 +1,130 @@
+"""The KPI strip: values with intervals, judged together against reference values, with change; and the findings from it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sqkit import registry, stats
+from sqkit.findings import Finding
+from sqkit.kpi.domain import matched_multiple
+from sqkit.kpi.measure import Measured, change, measure
+from sqkit.kpi.period import Period
+from sqkit.kpi.reading import Reading
+from sqkit.registry import Benchmark
+
+__all__ = ["Card", "findings", "scorecard"]
+
+
+@dataclass(frozen=True)
+class Card:
+    """One metric on the page.
+
+    Attributes
+    ----------
+    measured : Measured
+    benchmark : Benchmark or None
+        The reference its verdict is taken against.
+    verdict, raw_verdict : str
+        After and before the correction over the strip; see ``findings.VERDICTS``.
+    change : Interval or None
+        Against the earlier period: a difference, or for totals a multiple (1 = unchanged).
+    """
+
+    measured: Measured
+    benchmark: Benchmark | None
+    verdict: str
+    raw_verdict: str
+    change: stats.Interval | None = None
+
+    @property
+    def metric(self) -> registry.Metric:
+        return self.measured.metric
+
+    @property
+    def is_definite(self) -> bool:
+        """Whether the verdict is above, below or within."""
+        return self.verdict in ("above", "below", "within")
+
+    @property
+    def distance(self) -> float:
+        """How far outside the reference the value lies, relative to the reference's nearer end; 0 inside."""
+        value, mark = self.measured.value, self.benchmark
+        if value is None or mark is None:
+            return 0.0
+        end = mark.low if value < mark.low else mark.high
+        return 0.0 if mark.low <= value <= mark.high or not end else abs(value - end) / abs(end)
+
+
+def scorecard(reading: Reading, metric_ids: list[str] | None = None, earlier: Period | None = None) -> list[Card]:
+    """Measure metrics and judge them together (Holm over those with a reference and an interval).
+
+    Parameters
+    ----------
+    metric_ids : list of str, optional
+        Default: the metrics with a place on the strip, in its order.
+    earlier : Period, optional
+        Period to compare with; default the one before.
+
+    Returns
+    -------
+    list of Card
+        In the order asked for; metrics the source cannot answer are there with verdict ``no_data``.
+    """
+    strip = sorted((m for m in registry.metrics().values() if m.strip), key=lambda m: m.strip)
+    ids = metric_ids if metric_ids is not None else [m.id for m in strip]
+    before = earlier or reading.period.before()
+    measured = [matched_multiple(reading) if registry.metric(i).kind == "matched" else measure(reading, i) for i in ids]
+    marks = [registry.primary_benchmark(i) for i in ids]
+    judged = {
+        i: (m.interval, b.low, b.high)
+        for i, m, b in zip(ids, measured, marks, strict=True)
+        if b is not None and m.interval is not None and m.state == "ok"
+    }
+    verdicts = dict(zip(judged, stats.holm_verdicts(list(judged.values())), strict=True))
+    cards = []
+    for i, m, mark in zip(ids, measured, marks, strict=True):
+        if m.state != "ok":
+            raw = corrected = m.state
+        elif i in verdicts:
+            raw, corrected = verdicts[i].raw, verdicts[i].corrected
+        elif mark is not None and m.value is not None:
+            raw = corrected = "above" if m.value > mark.high else "below" if m.value < mark.low else "within"
+        else:
+            raw = corrected = "no_reference"
+        moved = change(reading, i, reading.period, before) if m.state == "ok" else None
+        cards.append(Card(m, mark, corrected, raw, moved if moved is not None and moved.enough else None))
+    return cards
+
+
+def findings(reading: Reading, cards: list[Card], sentences: dict[str, dict[str, str]] | None = None) -> list[Finding]:
+    """Return the cards as findings, in the order of the page.
+
+    Parameters
+    ----------
+    sentences : dict, optional
+        Metric id to ``{"zh": ..., "en": ...}``.
+    """
+    made = []
+    for rank, card in enumerate(cards, start=1):
+        m, interval = card.measured, card.measured.interval
+        scope = {**({"store": reading.store} if reading.store else {}), **m.scope}
+        made.append(
+            Finding(
+                metric_id=m.metric.id,
+                scope=scope,
+                period=str(m.period),
+                value=m.value,
+                low=interval.low if interval else None,
+                high=interval.high if interval else None,
+                n=m.n,
+                n_clusters=int(interval.n_clusters) if interval and interval.n_clusters == interval.n_clusters else None,
+                method=interval.method if interval else "count",
+                verdict=card.verdict,
+                reference_id=card.benchmark.id if card.benchmark else "",
+                revenue_scope="net_sales" if m.metric.section == "sales" else "",
+                rank=rank,
+                inputs={reading.source.id: str(reading.source.manifest.get("input_hash", ""))},
+                sentence=(sentences or {}).get(m.metric.id, {}),
+            )
+        )
+    return made

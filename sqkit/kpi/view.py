@@ -1,0 +1,372 @@
+"""Results in a reader's language: rows for tables and charts, titles that state the finding, notes that define it."""
+
+from __future__ import annotations
+
+import math
+
+import pandas as pd
+
+from sqkit import labels, registry, stats
+from sqkit.kpi import story
+from sqkit.kpi.drivers import Driver, sales_drivers
+from sqkit.kpi.measure import Measured, series
+from sqkit.kpi.period import Period
+from sqkit.kpi.reading import Reading
+from sqkit.kpi.scorecard import Card
+from sqkit.kpi.trend import Trend
+from sqkit.labels import Lang, Text, constants, interval, join, number, phrase
+
+__all__ = [
+    "GROUP_METRICS", "TABLE_COLUMNS", "TREND_COLUMNS", "all_metrics", "apart_from_rest", "by_note", "by_rows", "by_title", "card_items",
+    "card_rows", "cell_label", "change_text", "driver_note", "driver_rows", "driver_title", "drivers", "ladder_rows", "matched_note",
+    "matched_title", "period_name", "source_name", "store_name", "strip_note", "strip_title", "table_rows", "told", "trend_items",
+    "trend_note", "trend_rows", "trend_title", "untold", "untold_drivers",
+]  # fmt: skip
+
+LEVEL = "95%"
+
+
+def _value(m: Measured, reading: Reading, lang: Lang) -> Text:
+    return number(m.value, m.metric.id, m.metric.display, lang, reading.currency)
+
+
+def _span(m: Measured, reading: Reading, lang: Lang) -> Text:
+    if m.state == "no_data":
+        return labels.raw("")
+    if m.interval is None:
+        return phrase("no_interval_census", lang)
+    return interval(m.interval.low, m.interval.high, m.metric.id, m.metric.display, lang, reading.currency)
+
+
+def change_text(card: Card, earlier: Period, reading: Reading, lang: Lang) -> Text:
+    """Return the change against the earlier period in words, saying so when it cannot be told from noise."""
+    made, m = card.change, card.metric
+    if made is None:
+        return phrase("no_change_known", lang)
+    neutral = 1.0 if m.kind == "total" else 0.0
+    if m.kind == "total":
+        text = number(made.value - 1, m.id, "share", lang, signed=True)
+    else:
+        text = labels.change(made.value, m.id, m.display, lang, reading.currency)
+    key = "change_unclear" if made.low <= neutral <= made.high else "change_against"
+    return phrase(key, lang, change=text, period=labels.period(earlier.first, earlier.last, lang))
+
+
+def _reference(card: Card, reading: Reading, lang: Lang) -> Text | None:
+    mark, m = card.benchmark, card.metric
+    if mark is None:
+        return None
+    low, high = (number(v, m.id, m.display, lang, reading.currency) for v in (mark.low, mark.high))
+    text = phrase("reference_range", lang, low=low, high=high)
+    grade = phrase("grade", lang, grade=labels.fixed(mark.grade))
+    return join([text, grade], lang, "small_separator")
+
+
+def card_items(reading: Reading, cards: list[Card], earlier: Period, lang: Lang) -> list[dict]:
+    """Return the items of the KPI strip; metrics the source cannot answer come last, with the reason."""
+    items = []
+    for card in sorted(cards, key=lambda c: c.measured.state == "no_data"):
+        m = card.measured
+        told = m.state == "ok"
+        line = series(reading, m.metric.id) if told else None
+        items.append(
+            {
+                "name": story.metric_name(m.metric, lang),
+                "value": _value(m, reading, lang),
+                "interval": _told_interval(card, reading, lang) if told else story.reason(reading, card, lang),
+                "change": change_text(card, earlier, reading, lang) if told else None,
+                "reference": _reference(card, reading, lang),
+                "verdict": card.verdict,
+                "series": line["value"].tolist() if told else [],
+            }
+        )
+    return items
+
+
+def _told_interval(card: Card, reading: Reading, lang: Lang) -> Text:
+    made = card.measured.interval
+    if made is None:
+        return phrase("no_interval_census", lang)
+    text = phrase("ci", lang, level=labels.fixed(LEVEL), interval=_span(card.measured, reading, lang))
+    if made.coverage is None:
+        return text
+    known = phrase("known_coverage", lang, coverage=number(made.coverage, "known_coverage", "share", lang))
+    return join([text, known], lang, "small_separator")
+
+
+def ladder_rows(reading: Reading, cards: list[Card], lang: Lang) -> pd.DataFrame:
+    """Return the strip as chart rows in units of each reference's upper end, so that unlike metrics share an axis."""
+    rows = []
+    for card in cards:
+        m, mark = card.measured, card.benchmark
+        if m.state != "ok" or m.interval is None or mark is None:
+            continue
+        text = f"{_value(m, reading, lang)}  {phrase(f'verdict_{card.verdict}', lang)}"
+        scaled = [v / mark.high for v in (m.value, m.interval.low, m.interval.high, mark.low, mark.high)]
+        rows.append((m.metric.text("name", lang), *scaled, text, card.verdict in ("above", "below")))
+    return pd.DataFrame(rows, columns=["label", "value", "low", "high", "band_low", "band_high", "text", "is_accent"])
+
+
+def strip_title(cards: list[Card], lang: Lang) -> Text:
+    """Return the headline of the strip."""
+    out = sum(c.verdict in ("above", "below") for c in cards)
+    unclear = number(sum(c.verdict == "not_distinguishable" for c in cards), "verdicts", "count", lang)
+    if out:
+        return phrase("title_strip_out", lang, n_out=number(out, "verdicts", "count", lang), n_unclear=unclear)
+    return phrase("title_strip_in", lang, n_unclear=unclear)
+
+
+def cell_label(reading: Reading, scope: dict[str, str], lang: Lang) -> Text:
+    """Return the name of a cell: a store's name, a channel in the reader's language, else the code."""
+    stores = reading.stores()
+    return join([labels.name(stores[v]) if k == "store_id" and v in stores else labels.code(v, lang) for k, v in scope.items()], lang)
+
+
+def by_rows(reading: Reading, cells: list[Measured], lang: Lang) -> pd.DataFrame:
+    """Return cells with enough data as chart rows, highest first; accent on those apart from all the rest together."""
+    told = sorted((c for c in cells if c.state == "ok"), key=lambda c: (-c.value, str(c.scope)))
+    apart = apart_from_rest(told)
+    rows = [
+        (cell_label(reading, c.scope, lang).plain, c.value, c.interval.low, c.interval.high, _value(c, reading, lang).plain, a)
+        for c, a in zip(told, apart, strict=True)
+    ]
+    return pd.DataFrame(rows, columns=["label", "value", "low", "high", "text", "is_accent"])
+
+
+def apart_from_rest(cells: list[Measured]) -> list[bool]:
+    """Say of each cell whether it differs from the precision-weighted mean of the others, Holm-corrected over the cells."""
+    if len(cells) < 2:
+        return [False] * len(cells)
+    p = []
+    for i, cell in enumerate(cells):
+        others = [c.interval for j, c in enumerate(cells) if j != i]
+        weights = [1 / max(o.se, 1e-12) ** 2 for o in others]
+        mean = sum(w * o.value for w, o in zip(weights, others, strict=True)) / sum(weights)
+        se = math.sqrt(cell.interval.se**2 + 1 / sum(weights))
+        p.append(math.erfc(abs(cell.interval.value - mean) / se / math.sqrt(2)) if se > 0 else 1.0)
+    return [q < 0.05 for q in stats.holm(p)]
+
+
+def by_title(reading: Reading, cells: list[Measured], what: str, lang: Lang) -> Text:
+    """Return the finding of a comparison of cells: who is high and low, or that it cannot be told."""
+    told = sorted((c for c in cells if c.state == "ok"), key=lambda c: (-c.value, str(c.scope)))
+    metric = story.metric_name(cells[0].metric, lang)
+    if len(told) < 2:
+        return phrase("title_by_none", lang, name=metric, what=phrase(what, lang))
+    apart = [c for c, a in zip(told, apart_from_rest(told), strict=True) if a]
+    if not apart:
+        return phrase("title_by_unclear", lang, name=metric, what=phrase(what, lang))
+    middle = sorted(c.value for c in told)[len(told) // 2]
+    parts = []
+    for key, side in (("apart_high", [c for c in apart if c.value >= middle]), ("apart_low", [c for c in apart if c.value < middle][::-1])):
+        if side:
+            cells_named = join(
+                [phrase("cell_value", lang, cell=cell_label(reading, c.scope, lang), value=_value(c, reading, lang)) for c in side[:2]], lang
+            )
+            parts.append(phrase(key, lang, list=cells_named))
+    return phrase("title_by_clear", lang, name=metric, parts=join(parts, lang, "item_separator"))
+
+
+def by_note(cells: list[Measured], lang: Lang) -> Text:
+    """Return the small print of a comparison of cells."""
+    p = cells[0].period
+    return phrase(
+        "note_by", lang, definition=story.definition(cells[0].metric, lang), period=labels.period(p.first, p.last, lang), level=labels.fixed(LEVEL)
+    )
+
+
+def untold(reading: Reading, cells: list[Measured], what: str, lang: Lang) -> tuple[Text, Text, Text] | None:
+    """Return question, reason and need for a comparison that cannot be made; None where the source lacks the data altogether."""
+    if any(c.missing for c in cells):
+        return None
+    first = max(cells, key=lambda c: c.n)
+    question = phrase("question_by", lang, name=story.metric_name(first.metric, lang), what=phrase(what, lang))
+    card = Card(first, None, first.state, first.state)
+    return question, story.reason(reading, card, lang), phrase("needed_clusters", lang)
+
+
+def drivers(reading: Reading, earlier: Period) -> list[Driver]:
+    """Return the parts of the change of net sales, or nothing where the source has no orders."""
+    return [] if reading.missing("net_sales") else sales_drivers(reading, reading.period, earlier)
+
+
+def untold_drivers(reading: Reading, lang: Lang) -> tuple[Text, Text, Text] | None:
+    """Return question, reason and need where the change of sales cannot be split; None where the source has no orders."""
+    if reading.missing("net_sales"):
+        return None
+    return phrase("question_drivers", lang), phrase("no_compare", lang), phrase("needed_months", lang, months=labels.fixed(2))
+
+
+def driver_rows(reading: Reading, drivers: list[Driver], lang: Lang) -> pd.DataFrame:
+    """Return the parts of a change of sales as chart rows."""
+    rows = []
+    for d in drivers:
+        size = number(d.size, d.metric.id, "money", lang, reading.currency, signed=True)
+        growth = number(d.growth.value - 1, d.metric.id, "share", lang, signed=True)
+        rows.append((d.metric.text("name", lang), d.size, d.low, d.high, f"{size}  ({growth})", d.is_distinguishable))
+    return pd.DataFrame(rows, columns=["label", "value", "low", "high", "text", "is_accent"])
+
+
+def driver_title(reading: Reading, drivers: list[Driver], lang: Lang) -> Text:
+    """Return the finding of the split of a change."""
+    clear = [d for d in drivers if d.is_distinguishable]
+    if not clear:
+        return phrase("title_drivers_unclear", lang)
+    size = number(clear[0].size, clear[0].metric.id, "money", lang, reading.currency, signed=True)
+    return phrase("title_drivers", lang, driver=story.metric_name(clear[0].metric, lang), size=size)
+
+
+def driver_note(reading: Reading, earlier: Period, lang: Lang) -> Text:
+    """Return the small print of the split of a change."""
+    spans = {"period": reading.period, "before": earlier}
+    return phrase("note_drivers", lang, level=labels.fixed(LEVEL), **{k: labels.period(p.first, p.last, lang) for k, p in spans.items()})
+
+
+def trend_title(t: Trend, lang: Lang) -> Text:
+    """Return the finding of a control chart."""
+    months = number(len(t.frame), "months_charted", "count", lang)
+    common = {"name": story.metric_name(t.metric, lang), "months": months}
+    if not t.enough:
+        return phrase("title_trend_short", lang, **common)
+    if not t.n_signals and t.method == "changes":
+        ends = {k: number(t.frame["value"].iloc[i], t.metric.id, t.metric.display, lang) for k, i in (("first", 0), ("last", -1))}
+        return phrase("title_trend_drift", lang, **common, **ends)
+    if not t.n_signals:
+        return phrase("title_trend_steady", lang, **common)
+    last = t.frame.loc[t.frame["is_signal"], "month_on"].iloc[-1]
+    when = labels.period(last, Period.latest(_end_of(last), "month").last, lang)
+    return phrase("title_trend_signal", lang, **common, signals=number(t.n_signals, "months_signalled", "count", lang), when=when)
+
+
+def _end_of(month_on):
+    return Period(month_on, month_on, "month").before(-1).first - pd.Timedelta(days=1).to_pytimedelta()
+
+
+def trend_note(t: Trend, lang: Lang) -> Text:
+    """Return the small print of a control chart, with its false-alarm rate."""
+    chart = phrase(f"chart_{t.method}", lang)
+    rate = registry.false_alarm_rate("kpi_report")
+    return phrase(
+        "note_trend",
+        lang,
+        definition=story.definition(t.metric, lang),
+        chart=chart,
+        months=number(len(t.frame), "months_charted", "count", lang),
+        rate=number(rate, "false_alarm_rate", "share", lang),
+    )
+
+
+def table_rows(reading: Reading, cards: list[Card], earlier: Period, lang: Lang) -> list[dict]:
+    """Return one row per card for the table of all metrics."""
+    rows = []
+    for card in cards:
+        m = card.measured
+        told = m.state == "ok"
+        rows.append(
+            {
+                "metric": story.metric_name(m.metric, lang),
+                "value": _value(m, reading, lang),
+                "interval": _span(m, reading, lang) if told else story.reason(reading, card, lang),
+                "verdict": phrase(f"verdict_{card.verdict}", lang),
+                "reference": _reference(card, reading, lang) or labels.raw(""),
+                "change": change_text(card, earlier, reading, lang) if told else labels.raw(""),
+                "n": labels.count(m.n, lang) if told else labels.raw(""),
+                "period": labels.period(m.period.first, m.period.last, lang),
+            }
+        )
+    return rows
+
+
+TABLE_COLUMNS = {
+    "metric": "col_metric",
+    "value": "col_value",
+    "interval": "col_interval",
+    "verdict": "col_verdict",
+    "reference": "col_reference",
+    "change": "col_change",
+    "n": "col_n",
+    "period": "col_period",
+}
+
+
+def told(cards: list[Card]) -> list[Card]:
+    """Return the cards whose source has the data, with or without enough of them."""
+    return [c for c in cards if not c.measured.missing]
+
+
+def card_rows(reading: Reading, cards: list[Card], lang: Lang) -> pd.DataFrame:
+    """Return cards that share a display as chart rows, in the order given; accent on the last."""
+    rows = []
+    for card in (c for c in cards if c.measured.state == "ok" and c.measured.interval):
+        m = card.measured
+        text = _value(m, reading, lang).plain
+        rows.append((m.metric.text("name", lang), m.value, m.interval.low, m.interval.high, text, card is cards[-1]))
+    return pd.DataFrame(rows, columns=["label", "value", "low", "high", "text", "is_accent"])
+
+
+def matched_title(reading: Reading, cards: list[Card], lang: Lang) -> Text:
+    """Return the finding of the matched comparison beside the plain one."""
+    crude, matched = (c.measured for c in cards)
+    if matched.state != "ok" or crude.state != "ok":
+        return phrase("cannot_tell", lang)
+    key = "title_matched_unclear" if matched.interval.low <= 1 <= matched.interval.high else "title_matched"
+    return phrase(key, lang, value=_value(matched, reading, lang), interval=_span(matched, reading, lang), raw=_value(crude, reading, lang))
+
+
+def matched_note(reading: Reading, cards: list[Card], lang: Lang) -> Text:
+    """Return the small print of the matched comparison."""
+    m = cards[-1].measured
+    return phrase(
+        "note_matched",
+        lang,
+        definition=story.definition(m.metric, lang),
+        period=labels.period(m.period.first, m.period.last, lang),
+        matched=number(float(m.scope.get("matched_share", "nan")), "matched_share", "share", lang),
+        caution=constants(m.metric.text("caution", lang)),
+    )
+
+
+def strip_note(reading: Reading, lang: Lang) -> Text:
+    """Return the small print of the chart of the strip."""
+    return phrase("note_strip", lang, period=period_name(reading, lang), level=labels.fixed(LEVEL))
+
+
+def period_name(reading: Reading, lang: Lang) -> Text:
+    """Return the report's period in words."""
+    return labels.period(reading.period.first, reading.period.last, lang)
+
+
+def store_name(reading: Reading, lang: Lang) -> Text:
+    """Return the report's store, or "all stores"."""
+    return labels.name(reading.store_name()) if reading.store else phrase("all_stores", lang)
+
+
+def source_name(reading: Reading, lang: Lang) -> Text:
+    """Return the source's name."""
+    return labels.name(reading.source.name(lang))
+
+
+def trend_items(reading: Reading, shown: list[Trend], lang: Lang) -> list[dict]:
+    """Return what a line chart needs, one item per control chart with enough months."""
+    center = phrase("trend_center", lang).plain
+    return [
+        {"frame": t.frame, "display": t.metric.display, "title": trend_title(t, lang), "note": trend_note(t, lang), "names": (center,)}
+        for t in shown
+        if t.enough
+    ]
+
+
+def trend_rows(shown: list[Trend], lang: Lang) -> list[dict]:
+    """Return one row per control chart: what it says in words."""
+    return [{"metric": story.metric_name(t.metric, lang), "finding": trend_title(t, lang)} for t in shown]
+
+
+TREND_COLUMNS = {"metric": "col_metric", "finding": "col_finding"}
+GROUP_METRICS = [
+    "retention_rate_30d", "leave_rate", "activity_rate", "participation_rate", "order_rate", "groups_per_operator", "members_per_operator",
+]  # fmt: skip
+
+
+def all_metrics() -> list[str]:
+    """Return the ids of all metrics that describe a whole source, in the registry's order."""
+    return [m.id for m in registry.metrics().values() if not m.by]

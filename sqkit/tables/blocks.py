@@ -1,0 +1,167 @@
+"""The blocks of a page that are not charts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from html import escape
+
+from sqkit import registry
+from sqkit.labels import Lang, Text, constants, day, fixed, number, phrase, raw
+
+__all__ = ["Html", "brief", "cannot_tell", "definitions", "grid", "health_line", "kpi_strip", "meta", "references", "remarks"]
+
+
+@dataclass(frozen=True)
+class Html:
+    """A piece of page."""
+
+    html: str
+
+    def _repr_html_(self) -> str:
+        return self.html
+
+
+def meta(source: Text, store: Text, period: Text, as_of, lang: Lang) -> Html:
+    """The line under the title: brand, store, period, as-of day."""
+    text = phrase("meta_line", lang, source=source, store=store, period=period, as_of=day(as_of, lang))
+    return Html(f'<p class="meta">{text.html}</p>')
+
+
+def health_line(health: Mapping[str, object], lang: Lang) -> Html:
+    """The one line on data health, from the contract results of a source's manifest (``n_rows``, ``n_quarantined``, ``n_remarks``)."""
+    rows, bad = int(health.get("n_rows", 0)), int(health.get("n_quarantined", 0))
+    parts = {"n_rows": number(rows, "health_rows", "count", lang)}
+    if bad:
+        share = number(bad / max(rows + bad, 1), "health_quarantined_share", "share", lang)
+        text = phrase("health_some", lang, n_rows=number(rows + bad, "health_rows", "count", lang), n_bad=number(bad, "health_quarantined", "count", lang), share=share)
+    else:
+        text = phrase("health_good", lang, **parts)
+    remarks_count = int(health.get("n_remarks", 0))
+    more = phrase("health_warnings", lang, n=number(remarks_count, "health_remarks", "count", lang)).html if remarks_count else ""
+    space = phrase("sentence_separator", lang).plain
+    return Html(f'<p class="health {"v-below" if bad else "v-within"}">{text.html}{space}{more}</p>')
+
+
+def brief(sentences: Sequence[Text], lang: Lang) -> Html:
+    """The three sentences at the top of the page."""
+    items = "".join(f"<li>{s.html}</li>" for s in sentences)
+    return Html(f'<section class="brief" aria-label="{escape(phrase("brief_heading", lang).plain)}"><ol>{items}</ol></section>')
+
+
+def kpi_strip(items: Iterable[Mapping[str, object]], lang: Lang) -> Html:
+    """The KPI strip.
+
+    Parameters
+    ----------
+    items : iterable of mappings
+        ``name, value, interval, change, reference, detail`` (Text), ``verdict`` (id), ``series`` (values of a small line).
+    """
+    cards = []
+    for item in items:
+        verdict = str(item["verdict"])
+        words = phrase(f"verdict_{verdict}", lang)
+        lines = "".join(
+            f'<p class="kpi-{part}">{item[part].html}</p>' for part in ("interval", "change", "reference") if isinstance(item.get(part), Text)
+        )
+        cards.append(
+            f'<article class="kpi v-{verdict}"><h3 class="kpi-name">{item["name"].html}</h3><p class="kpi-value">{item["value"].html}</p>'
+            f'<p class="kpi-verdict">{words.html}</p>{lines}<div class="kpi-spark">{_spark(item.get("series", ()))}</div></article>'
+        )
+    label = escape(phrase("strip_heading", lang).plain)
+    return Html(f'<section class="kpi-strip" aria-label="{label}">{"".join(cards)}</section>')
+
+
+def cannot_tell(untold: tuple[Text, Text, Text] | None, lang: Lang) -> Html | None:
+    """The box for a question the data cannot answer: what was asked, why not, what would be needed; None for None."""
+    if untold is None:
+        return None
+    keys = ("cannot_asked", "cannot_why", "cannot_needed")
+    rows = [phrase(k, lang, **{k.removeprefix("cannot_").replace("asked", "question").replace("why", "reason"): t}) for k, t in zip(keys, untold, strict=True)]
+    return Html(f'<div class="cannot-tell"><p><strong>{phrase("cannot_tell", lang).html}</strong></p>{"".join(f"<p>{r.html}</p>" for r in rows)}</div>')
+
+
+def grid(rows: Iterable[Mapping[str, object]], columns: Mapping[str, str], lang: Lang, caption: Text | None = None) -> Html | None:
+    """A table, or None without rows.
+
+    Parameters
+    ----------
+    rows : iterable of mappings
+        Column key to Text (or plain text, escaped).
+    columns : mapping of str to str
+        Column key to the phrase id of its heading.
+    """
+    rows = list(rows)
+    if not rows:
+        return None
+    cells_of = [[raw(row.get(key, "")).html for key in columns] for row in rows]
+    head = "".join(f'<th scope="col">{phrase(heading, lang).html}</th>' for heading in columns.values())
+    body = []
+    for row in cells_of:
+        cells = "".join(f'<th scope="row">{c}</th>' if i == 0 else f"<td>{c}</td>" for i, c in enumerate(row))
+        body.append(f"<tr>{cells}</tr>")
+    title = f"<caption>{caption.html}</caption>" if caption else ""
+    return Html(f'<div class="table-scroll"><table class="grid">{title}<thead><tr>{head}</tr></thead><tbody>{"".join(body)}</tbody></table></div>')
+
+
+def definitions(metric_ids: Iterable[str], lang: Lang) -> Html:
+    """Definitions of the metrics on the page, the targets of their links."""
+    items = []
+    for metric_id in metric_ids:
+        m = registry.metric(metric_id)
+        window = "window_level" if m.level_or_flow == "level" else "window_mature" if m.maturity_days else "window_flow"
+        days = {"days": fixed(phrase("unit_days", lang, n=m.maturity_days).plain)} if m.maturity_days else {}
+        facts = [
+            (phrase("col_numerator", lang), constants(m.text("numerator", lang))),
+            (phrase("col_denominator", lang), constants(m.text("denominator", lang))),
+            (phrase("col_window", lang), phrase(window, lang, **days)),
+            (phrase("col_deduplication", lang), constants(m.text("deduplication", lang))),
+        ]
+        if m.text("caution", lang):
+            facts.append((phrase("col_caution", lang), constants(m.text("caution", lang))))
+        facts.append((phrase("col_source", lang), fixed(", ".join(m.source))))
+        body = "".join(f"<li>{k.html}{phrase('colon', lang).plain}{v.html}</li>" for k, v in facts)
+        items.append(f'<dt id="def-{m.id}">{constants(m.text("name", lang)).html} <code>{m.id}</code></dt><dd><ul>{body}</ul></dd>')
+    return Html(f'<dl class="definitions">{"".join(items)}</dl>')
+
+
+def references(metric_ids: Iterable[str], lang: Lang, currency: str = "CNY") -> Html:
+    """All reference values of the metrics on the page, claims marked as such; different sources side by side."""
+    rows = []
+    for metric_id in metric_ids:
+        m = registry.metric(metric_id)
+        for mark in registry.benchmarks_of(metric_id):
+            low, high = (number(v, m.id, m.display, lang, currency) for v in (mark.low, mark.high))
+            kind = phrase("reference_series" if mark.kind == "series" else "reference_claim", lang)
+            rows.append(
+                {
+                    "metric": constants(m.text("name", lang)),
+                    "range": Text(f"{low}–{high}", f'<span class="claim">{escape(f"{low}–{high}")}</span>'),
+                    "grade": phrase("grade", lang, grade=fixed(mark.grade)),
+                    "n": fixed(f"{mark.n:,}") if mark.n else kind,
+                    "source": Text(mark.text(lang), f'<span class="claim">{escape(mark.text(lang))}</span>'),
+                }
+            )
+    heads = {"metric": "col_metric", "range": "col_reference", "grade": "col_grade", "n": "col_n", "source": "col_source"}
+    return grid(rows, heads, lang)
+
+
+def remarks(keys: Iterable[str], lang: Lang) -> Html:
+    """A list of standing remarks (limits), by phrase id."""
+    return Html("<ul>" + "".join(f"<li>{phrase(key, lang).html}</li>" for key in keys) + "</ul>")
+
+
+def _spark(values: Sequence[float]) -> str:
+    """Return a tiny SVG line of a series (no axis, no text), for a KPI card; '' for fewer than three points."""
+    points = [float(v) for v in values if v == v and v is not None]
+    if len(points) < 3:
+        return ""
+    low, high = min(points), max(points)
+    span = (high - low) or 1.0
+    step = 96 / (len(points) - 1)
+    place = [(2 + i * step, 24 - 20 * (v - low) / span) for i, v in enumerate(points)]
+    path = " ".join(f"{a:.1f},{b:.1f}" for a, b in place)
+    return (
+        f'<svg viewBox="0 0 100 28" width="100" height="28" aria-hidden="true"><polyline points="{path}" fill="none" stroke="#6b7280" '
+        f'stroke-width="1.5"/><circle cx="{place[-1][0]:.1f}" cy="{place[-1][1]:.1f}" r="2.5" fill="#b4451f"/></svg>'
+    )
