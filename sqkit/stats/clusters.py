@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["PAIR_ICC", "WORKING_ICC", "Cross", "Side", "Spread", "cross_from", "side_from", "spread"]
 
 WORKING_ICC = 0.05  # of one ratio
-PAIR_ICC = 0.01  # of a comparison: what the two sides of a cluster share cancels
+PAIR_ICC = 0.005  # of a comparison: what the two sides of a cluster share cancels
 
 
 @dataclass(frozen=True)
@@ -106,7 +106,7 @@ class Spread:
 
 
 def _working(side: Side, icc: float) -> np.ndarray:
-    size = side.leverage() * side.units.sum(-1, keepdims=True)
+    size = np.where(side.den != 0, side.units / np.maximum(side.count, 1), 0.0)
     return np.maximum(size + icc * size * (size - 1), 0.0)
 
 

@@ -1,6 +1,9 @@
 """Control charts: has something changed, or is it the usual noise?
 
-Points are in time order. ``baseline`` is the number of first points that set the limits (phase I); all points by default.
+Points are in time order. ``baseline`` is the number of first points that set the limits; all points by default
+(phase I, the textbook's constants). With a baseline the limits are prediction limits for the points after it: Student's t and the
+uncertain centre make them wider than ``width`` sigmas, so that a new point beyond them is as rare as one beyond ``width`` known
+sigmas.
 With fewer than :data:`MIN_BASELINE` baseline points (less the parameters fitted) there is not enough data and nothing signals.
 Charts describe; a signal names a day, not a cause.
 """
@@ -34,6 +37,7 @@ __all__ = [
 
 MIN_BASELINE = 12
 D2 = 1.128379167095513  # expected range of two standard normals, 2 / sqrt(pi)
+MOVING_RANGE_DF = 0.62  # degrees of freedom a point adds to the mean moving range (Cryer and Ryan 1990, J Qual Tech 22:187)
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,13 +101,19 @@ def _series(values: Sequence[float], name: str) -> np.ndarray:
 
 
 def _chart(points, centre, low, high, sigma: float, method: str, spare: int) -> Chart:
-    enough = spare >= MIN_BASELINE and sigma > 0
+    enough = spare >= MIN_BASELINE and sigma > 1e-12 * np.abs(points).max(initial=0.0)  # below that it is rounding
     outside = np.flatnonzero((points < low) | (points > high)) if enough else []
     return Chart(points, centre, low, high, float(sigma), tuple(int(i) for i in outside), method, enough)
 
 
 def _moving_range_sigma(series: np.ndarray) -> float:
     return float(np.abs(np.diff(series)).mean() / D2) if len(series) > 1 else 0.0
+
+
+def _width(width: float, df: float, points: int, baseline: int | None, fitted: int = 1) -> float:
+    if baseline is None or df <= 0:
+        return width
+    return -float(stdtrit(df, ndtr(-width))) * math.sqrt(1 + fitted / points)
 
 
 def sigma_width(points: int, family: float = 0.05) -> float:
@@ -122,8 +132,8 @@ def imr(values: Sequence[float], *, baseline: int | None = None, width: float = 
     series = _series(values, "values")
     base = series[:baseline]
     sigma, centre = _moving_range_sigma(base), base.mean() if len(base) else math.nan
-    level = np.full_like(series, centre)
-    return _chart(series, level, level - width * sigma, level + width * sigma, sigma, "imr", len(base))
+    level, half = np.full_like(series, centre), _width(width, MOVING_RANGE_DF * len(base), len(base), baseline) * sigma
+    return _chart(series, level, level - half, level + half, sigma, "imr", len(base))
 
 
 def laney_p_prime(
@@ -155,7 +165,8 @@ def laney_p_prime(
         binomial = np.sqrt(p * (1 - p) / n)
         z = (share[base] - p) / binomial[base] if 0 < p < 1 else np.zeros(len(base))
         sigma_z = _moving_range_sigma(z)
-        centre[here], half[here] = p, width * sigma_z * binomial[here]
+        centre[here] = p
+        half[here] = _width(width, MOVING_RANGE_DF * len(base), len(base), baseline) * sigma_z * binomial[here]
         spare = min(spare, len(base))
     return _chart(share, centre, np.maximum(centre - half, 0), np.minimum(centre + half, 1), sigma_z, "laney_p_prime", spare)
 
@@ -170,9 +181,8 @@ def residual_chart(
     """Chart a series after taking out calendar effects and the memory of the day before.
 
     An additive level per label of each factor (weekday, festival, month ...) is fitted to the baseline by least squares, then a
-    first-order autoregression of what is left (Alwan and Roberts 1988, J Bus Econ Stat 6:87). Limits are prediction limits: with
-    a short baseline Student's t makes them wider than `width` sigmas, so that a point beyond them is as rare as one beyond
-    `width` known sigmas. Chart logarithms where effects multiply.
+    first-order autoregression of what is left (Alwan and Roberts 1988, J Bus Econ Stat 6:87). Chart logarithms
+    where effects multiply.
 
     Raises
     ------
@@ -200,8 +210,8 @@ def residual_chart(
     centre = fitted + phi * np.concatenate([[0.0], rest[:-1]])
     spare = m - int(rank) - 1
     sigma = math.sqrt(float(((series - centre)[:m] ** 2).sum()) / spare) if spare > 0 else 0.0
-    t = -float(stdtrit(max(spare, 1), ndtr(-width))) * math.sqrt(1 + rank / max(m, 1))
-    return _chart(series, centre, centre - t * sigma, centre + t * sigma, sigma, "residual", spare)
+    half = _width(width, spare, m, baseline, int(rank)) * sigma
+    return _chart(series, centre, centre - half, centre + half, sigma, "residual", spare)
 
 
 def ewma(
