@@ -15,7 +15,7 @@ from sqkit.config import PACKAGE
 from sqkit.findings import Finding, HandOver
 from sqkit.publish.fonts import font_file
 from sqkit.publish.sanitize import clean
-from sqkit.publish.texts import say
+from sqkit.publish.texts import say, verdict
 
 __all__ = ["figures", "make_brief"]
 
@@ -99,7 +99,8 @@ def _text(match: re.Match | None) -> str:
 def _meta(context: dict[str, str], lang: str) -> str:
     as_of = context.get("as_of", "")
     parts = [context.get("source_name") or context.get("source", ""), context.get("store_name") or context.get("store", "")]
-    parts += [context.get("period_name") or context.get("period", ""), f"{say('index_as_of', lang)} {as_of}" if as_of else ""]
+    parts.append(context.get("period_name") or context.get("period", ""))
+    parts.append(say("brief_as_of", lang, day=as_of) if as_of else "")
     return " · ".join(p for p in parts if p)
 
 
@@ -116,6 +117,6 @@ def _row(finding: Finding, order: dict[str, Any], context: dict[str, str]) -> di
         "metric": name,
         "value": labels.plain_number(finding.value, display, lang, currency),
         "interval": labels.interval(finding.low, finding.high, finding.metric_id, display, lang, currency).plain if both else "",
-        "verdict": say(f"verdict_{finding.verdict}", lang),
+        "verdict": verdict(finding.verdict, lang),
         "state": finding.verdict,
     }

@@ -35,11 +35,18 @@ def write_failure(outcome: Outcome, out: Path) -> Path:
     )  # fmt: skip
     page, _ = render.finish(html, job.lang)
     write(folder / f"{job.name}.failed.html", page)
-    write_json(folder / f"{job.name}.failed.json", {
-        "schema": 1, "status": outcome.status, "key": job.key, "notebook": job.notebook.stem, "notebook_title": job.title,
-        "title": job.title[job.lang], "lang": job.lang, "folder": job.folder, "name": job.name, "parameters": job.parameters,
-        "cell": number + 1, "cause": cause, "detail": outcome.detail, "finished_at": datetime.now(UTC).isoformat(timespec="seconds"),
-    })  # fmt: skip
+    manifest = {k: getattr(job, k) for k in ("key", "lang", "folder", "name", "parameters")} | {
+        "schema": 1,
+        "status": outcome.status,
+        "notebook": job.notebook.stem,
+        "notebook_title": job.title,
+        "title": job.title[job.lang],
+        "cell": number + 1,
+        "cause": cause,
+        "detail": outcome.detail,
+        "finished_at": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+    write_json(folder / f"{job.name}.failed.json", manifest)
     return folder / f"{job.name}.failed.html"
 
 

@@ -20,7 +20,8 @@ def collect(out: Path) -> list[dict[str, Any]]:
     for path in sorted(out.glob("*/*/*/*.json")):
         manifest = json.loads(path.read_text(encoding="utf-8"))
         where = (manifest["folder"], manifest["name"])
-        entry = entries.setdefault(where, {"status": "", "page": "", "failure": "", "files": [], "sentence": "", "context": {}})
+        empty = {"status": "", "page": "", "failure": "", "files": [], "sentence": "", "context": {}}
+        entry = entries.setdefault(where, empty)
         entry |= {k: manifest[k] for k in ("notebook", "notebook_title", "lang", "folder", "name", "parameters")}
         if manifest["status"] == "ok":
             entry |= {

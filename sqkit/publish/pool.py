@@ -14,6 +14,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -38,15 +39,19 @@ class Worker:
     """One worker process and the threads that read it."""
 
     def __init__(self, scratch: Path):
-        self.errors = tempfile.TemporaryFile(dir=scratch)
+        self.errors = tempfile.TemporaryFile(dir=scratch)  # noqa: SIM115  (lives as long as the worker)
         runtime = Path(tempfile.mkdtemp(dir=scratch))
-        environment = {
-            **os.environ, **dict.fromkeys(ONE_THREAD, "1"), "SQKIT_PARENT_PID": str(os.getpid()), "SQKIT_HOME": str(root()),
-            "JUPYTER_RUNTIME_DIR": str(runtime), "IPYTHONDIR": str(runtime / "ipython"), "PYTHONHASHSEED": "0", "PYTHONUTF8": "1",
-        }  # fmt: skip
+        environment = dict.fromkeys(ONE_THREAD, "1") | {
+            "SQKIT_PARENT_PID": str(os.getpid()),
+            "SQKIT_HOME": str(root()),
+            "JUPYTER_RUNTIME_DIR": str(runtime),
+            "IPYTHONDIR": str(runtime / "ipython"),
+            "PYTHONHASHSEED": "0",
+            "PYTHONUTF8": "1",
+        }
         self.process = subprocess.Popen(
             [sys.executable, "-m", "sqkit.publish.worker"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.errors,
-            cwd=root(), env=environment, start_new_session=os.name == "posix", text=True, encoding="utf-8",
+            cwd=root(), env=os.environ | environment, start_new_session=os.name == "posix", text=True, encoding="utf-8",
         )  # fmt: skip
         self.events: queue.Queue[dict[str, Any] | None] = queue.Queue()
         threading.Thread(target=self._read, daemon=True).start()
@@ -59,10 +64,7 @@ class Worker:
     def perform(self, job: Job, staging: Path) -> Outcome:
         """Run one job to its end; the worker is dead afterwards unless the job ended by itself."""
         started, cell = time.monotonic(), -1
-        order = {
-            "notebook": str(job.notebook), "title": job.title, "parameters": job.parameters, "cell": job.cell, "folder": job.folder,
-            "name": job.name, "lang": job.lang, "input_hash": job.input_hash, "key": job.key, "staging": str(staging), "twin": job.twin, "currency": job.currency, "cwd": str(root()),
-        }  # fmt: skip
+        order = asdict(job) | {"notebook": str(job.notebook), "staging": str(staging), "cwd": str(root())}
         try:
             self.process.stdin.write(json.dumps(order) + "\n")
             self.process.stdin.flush()

@@ -72,16 +72,29 @@ def build(notebook: Any, order: dict[str, Any], staging: Path) -> dict[str, floa
     page = timed("html", lambda: render.page(notebook, order, links, twin, index))
     write(staging / f"{name}.html", page.html)
     files = {p.name: digest(p) for p in sorted(staging.iterdir())}
-    manifest = {
-        "schema": 1, "status": "ok", "key": order["key"], "notebook": Path(order["notebook"]).stem, "notebook_title": order["title"],
-        "title": passed.title, "lang": lang, "folder": order["folder"], "name": name, "parameters": order["parameters"],
-        "sentences": passed.sentences, "findings": [f.model_dump(mode="json") for f in passed.findings], "context": passed.context,
-        "tables": {n: len(t["rows"]) for n, t in passed.tables.items()}, "input_hash": order["input_hash"], "code_hash": code_hash(),
-        "seed": int(order["key"][:8], 16), "versions": {n: version(n) for n in render.VERSIONED}, "python": platform.python_version(),
-        "platform": platform.system(), "files": files, "missing_glyphs": page.missing_glyphs, "not_shown": page.not_shown,
-        "stray_digits": scan(page.html), "timings": {k: round(v, 3) for k, v in timings.items()},
+    same = ("key", "lang", "folder", "name", "parameters", "input_hash", "twin")
+    manifest = {k: order[k] for k in same} | {
+        "schema": 1,
+        "status": "ok",
+        "notebook": Path(order["notebook"]).stem,
+        "notebook_title": order["title"],
+        "title": passed.title,
+        "sentences": passed.sentences,
+        "findings": [f.model_dump(mode="json") for f in passed.findings],
+        "context": passed.context,
+        "tables": {n: len(t["rows"]) for n, t in passed.tables.items()},
+        "code_hash": code_hash(),
+        "seed": int(order["key"][:8], 16),
+        "versions": {n: version(n) for n in render.VERSIONED},
+        "python": platform.python_version(),
+        "platform": platform.system(),
+        "files": files,
+        "missing_glyphs": page.missing_glyphs,
+        "not_shown": page.not_shown,
+        "stray_digits": scan(page.html),
+        "timings": {k: round(v, 3) for k, v in timings.items()},
         "finished_at": datetime.now(UTC).isoformat(timespec="seconds"),
-    }  # fmt: skip
+    }
     write_json(staging / f"{name}.json", manifest)
     return timings
 

@@ -32,7 +32,7 @@ class Block:
     """One cell as it stands on the page."""
 
     html: Markup
-    code: Markup = Markup("")
+    code: str = ""
     starts_section: bool = False
 
 
@@ -160,6 +160,8 @@ def _heading(match: re.Match, state: dict[str, Any], seen: set[str], headings: l
         state["title"] = True
         headings.append((1, text, ""))
         return ""
+    if "kpi-name" in attributes:  # names of cards are headings for a screen reader, not sections
+        return f"<h{state['level'] + 1}{attributes}>{text}</h{state['level'] + 1}>"
     level = min(max(level, 2), state["level"] + 1)
     state["level"] = level
     found = IDENTIFIER.search(attributes)

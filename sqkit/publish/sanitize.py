@@ -3,60 +3,19 @@
 from __future__ import annotations
 
 import re
+import tomllib
+from functools import cache
 
 import nh3
 
+from sqkit.config import PACKAGE
+
 __all__ = ["clean"]
 
-HTML = set(
-    "h1 h2 h3 h4 h5 h6 p div span section article aside header footer nav ol ul li dl dt dd table caption colgroup col thead tbody tfoot tr th td "
-    "figure figcaption strong em b i u s small sub sup br hr a abbr data time code pre kbd samp blockquote q cite mark details summary bdi bdo "
-    "img del ins ruby rt rp wbr".split()
-)
-SVG = set(
-    "svg g defs symbol use path rect circle ellipse line polyline polygon text tspan textPath clipPath mask pattern marker linearGradient "
-    "radialGradient stop desc".split()
-)
-SHAPE = (
-    "id class style transform viewBox preserveAspectRatio width height x y x1 y1 x2 y2 cx cy r rx ry dx dy d points fill fill-opacity fill-rule "
-    "stroke stroke-width stroke-opacity stroke-dasharray stroke-dashoffset stroke-linecap stroke-linejoin stroke-miterlimit opacity clip-path "
-    "clip-rule clipPathUnits gradientUnits gradientTransform patternUnits patternTransform offset stop-color stop-opacity marker-start "
-    "marker-mid marker-end markerWidth markerHeight refX refY orient mask font-family font-size font-weight font-style text-anchor "
-    "dominant-baseline letter-spacing textLength lengthAdjust startOffset href xlink:href xmlns version role focusable"
-)
-ATTRIBUTES = {
-    "*": {"class", "id", "lang", "dir", "title", "role", "style"},
-    "a": {"href"},
-    "img": {"src", "alt", "width", "height"},
-    "data": {"value"},
-    "time": {"datetime"},
-    "ol": {"start", "reversed", "type"},
-    "th": {"scope", "colspan", "rowspan", "headers", "abbr"},
-    "td": {"colspan", "rowspan", "headers"},
-    "col": {"span"},
-    "colgroup": {"span"},
-    "details": {"open"},
-    **{tag: set(SHAPE.split()) for tag in SVG},
-}
 PICTURE = re.compile(r"data:image/(png|jpeg|gif|webp);base64,[A-Za-z0-9+/=\s]*")
 OUTSIDE = re.compile(
     r"url\((?!\s*['\"]?#)|image\(|image-set\(|expression|position|@import|behaviou?r|-moz-binding|\\|/\*", re.IGNORECASE
 )
-DROPPED = {
-    "script",
-    "style",
-    "iframe",
-    "object",
-    "embed",
-    "template",
-    "noscript",
-    "metadata",
-    "foreignObject",
-    "form",
-    "textarea",
-    "select",
-    "title",
-}
 FIGURE = re.compile(r"<svg\b.*?</svg>", re.DOTALL)
 OWN = re.compile(r"""(\sid="|\saria-labelledby="|\saria-describedby="|href="#|url\(\s*(?:'|&quot;)?#)""")
 
@@ -74,13 +33,26 @@ def clean(html: str, prefix: str) -> str:
     str
         Well-formed HTML. Links keep http, https, mailto and relative addresses; pictures only embedded ones.
     """
-    kept = nh3.clean(
-        html, tags=(HTML | SVG) - DROPPED, clean_content_tags=DROPPED, attributes=ATTRIBUTES, attribute_filter=_allowed,
-        generic_attribute_prefixes={"aria-", "data-"}, url_schemes={"http", "https", "mailto", "data"},
-        link_rel="noopener noreferrer", strip_comments=True,
-    )  # fmt: skip
+    kept = _cleaner().clean(html)
     figures = iter(range(1, kept.count("<svg") + 1))
     return FIGURE.sub(lambda m: OWN.sub(rf"\g<1>{prefix}{next(figures)}-", m.group()), kept)
+
+
+@cache
+def _cleaner() -> nh3.Cleaner:
+    with (PACKAGE / "publish" / "allowed.toml").open("rb") as file:
+        allowed = tomllib.load(file)
+    shapes = {tag: set(allowed["svg_attributes"]) for tag in allowed["svg"]}
+    return nh3.Cleaner(
+        tags=set(allowed["html"] + allowed["svg"]),
+        clean_content_tags=set(allowed["dropped"]),
+        attributes={tag: set(names) for tag, names in allowed["attributes"].items()} | shapes,
+        attribute_filter=_allowed,
+        generic_attribute_prefixes={"aria-", "data-"},
+        url_schemes={"http", "https", "mailto", "data"},
+        link_rel="noopener noreferrer",
+        strip_comments=True,
+    )
 
 
 def _allowed(tag: str, name: str, value: str) -> str | None:

@@ -5,16 +5,17 @@ from __future__ import annotations
 import tomllib
 from functools import cache
 
+from sqkit import labels
 from sqkit.config import PACKAGE
 from sqkit.errors import InputError, unknown
 
-__all__ = ["records", "say"]
+__all__ = ["records", "say", "verdict"]
 
 
 @cache
 def records() -> dict[str, dict[str, str]]:
     """Return all records by key."""
-    with open(PACKAGE / "publish" / "texts.toml", "rb") as file:
+    with (PACKAGE / "publish" / "texts.toml").open("rb") as file:
         return tomllib.load(file)
 
 
@@ -29,3 +30,9 @@ def say(key: str, lang: str, **values: object) -> str:
     if key not in records():
         raise InputError(unknown("text", key, list(records()), "publish/texts.toml"))
     return records()[key]["zh" if lang == "zh" else "en"].format(**values)
+
+
+def verdict(state: str, lang: str) -> str:
+    """Return the words for a verdict: those of the page where it has them."""
+    key = f"verdict_{state}"
+    return labels.phrase(key, lang).plain if key in labels.phrases() else say(key, lang)

@@ -14,12 +14,14 @@ from pathlib import Path
 from typing import Any
 
 from sqkit.findings import Finding, HandOver
-from sqkit.publish.texts import say
+from sqkit.publish.texts import say, verdict
 
 __all__ = ["guarded", "sheet_name", "write_workbook"]
 
 SAFE = {"strings_to_formulas": False, "strings_to_urls": False, "strings_to_numbers": False, "in_memory": True}
-COLUMNS = "metric_id scope period value low high level n n_clusters verdict reference_id method sentence".split()
+COLUMNS = (
+    "metric_id", "scope", "period", "value", "low", "high", "level", "n", "n_clusters", "verdict", "reference_id", "method", "sentence",
+)  # fmt: skip
 RISKY = re.compile(r"\s*[=+\-@\t\r\n\uff1d\uff0b\uff0d\uff20]")
 LONGEST = 32_000
 
@@ -91,7 +93,7 @@ def write_workbook(path: Path, passed: HandOver, lang: str) -> None:
 def _plain(finding: Finding, column: str, lang: str) -> Any:
     value = getattr(finding, column)
     if column == "verdict":
-        return say(f"verdict_{value}", lang)
+        return verdict(value, lang)
     if column == "sentence":
         return value.get(lang, "")
     return ", ".join(f"{k}={v}" for k, v in value.items()) if isinstance(value, dict) else value

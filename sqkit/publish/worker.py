@@ -72,7 +72,7 @@ def _perform(order: dict[str, Any], send: Any) -> dict[str, Any]:
 
 def _warm() -> None:
     """Import what rendering needs while the kernel starts."""
-    import sqkit.publish.products
+    from sqkit.publish import products  # noqa: F401
 
 
 def _broken(what: str, error: Exception) -> dict[str, Any]:
