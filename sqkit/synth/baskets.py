@@ -6,6 +6,7 @@ import numpy as np
 
 from sqkit.synth import timeline
 from sqkit.synth.people import Block, People
+from sqkit.synth.purchases import group_at
 from sqkit.synth.shared import Shared
 
 __all__ = ["ORDER_CHANNELS", "STATUSES", "fill", "refunds"]
@@ -104,17 +105,10 @@ def _merge(
         "member": member,
         "store": np.r_[people.store[member[: n + len(extra)]], anonymous["store"]],
         "at": np.r_[bought["at"], extra_at, anonymous["at"]],
-        "group": np.r_[bought["group"], group_of(people, bought["member"][extra], extra_at), np.full(m, -1)],
+        "group": np.r_[bought["group"], group_at(people, bought["member"][extra], extra_at), np.full(m, -1)],
         "is_first": np.r_[bought["is_first"], np.zeros(len(extra) + m, bool)],
         "status": np.r_[np.zeros(n, int), closed, np.zeros(m, int)],
     }
-
-
-def group_of(people: People, member: np.ndarray, at: np.ndarray) -> np.ndarray:
-    """Return the local group of the member's main stay at a time, -1 outside."""
-    with np.errstate(invalid="ignore"):
-        inside = (at >= people.entered[member]) & (at < people.left[member])
-    return np.where(inside, people.group[member], -1)
 
 
 def _route(shared: Shared, people: People, order: dict[str, np.ndarray], rng: np.random.Generator) -> None:

@@ -38,6 +38,7 @@ def simulate(shared: Shared, block: Block) -> dict[str, Any]:
     delivery, pressure = talk.plan(shared, block, rngs[2])
     people.join_groups(shared, block, who, pressure, alive, rngs[0])
     late = purchases.after(shared, block, who, alive, talk.mood(shared, block, rngs[2]), rngs[1])
+    purchases.follow(shared, who, late["ended"], rngs[1])
     none = len(early["member"])
     bought = {
         "member": np.r_[early["member"], late["member"]],

@@ -218,16 +218,15 @@ def join_groups(
     chance = np.minimum(c.import_share * (people.rate / mean_rate) ** c.self_selection, 0.97) * np.where(alive, 1.0, 0.15)
     walks = ~is_lead & (rng.random(n) < chance)
     begin = np.maximum(created[group], people.joined) + rng.exponential(c.import_delay_days, n) + 0.01
-    entered = np.where(is_lead, np.fmax(people.entered, created[group] + 0.01), np.where(walks, begin, np.nan))
+    entered = np.where(is_lead, np.maximum(people.entered, created[group] + 0.01), np.where(walks, begin, np.nan))
     entered = np.where(entered < world.n_days - 1e-3, entered, np.nan)
     people.entered = entered
     people.group = np.where(np.isnan(entered), -1, group)
     people.clique = people.clique % np.maximum(1, np.bincount(group, minlength=len(created))[group] // world.messages.clique_size)
     _invite(shared, people, rng)
     people.left = _leave(shared, people.group, people.entered, pressure, rng)
-    people.left = np.where(
-        people.is_freeloader, np.fmin(people.left, people.entered + rng.exponential(2.0, n) + 0.1), people.left
-    )
+    gone = people.entered + rng.exponential(2.0, n) + 0.1
+    people.left = np.where(people.is_freeloader & (gone < world.n_days - 1e-3), np.fmin(people.left, gone), people.left)
 
     member = np.flatnonzero(people.group >= 0)
     second = member[(rng.random(len(member)) < c.second_group_share) & ((last - first)[member] > 1)]

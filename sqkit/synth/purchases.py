@@ -12,7 +12,7 @@ from sqkit.synth import timeline
 from sqkit.synth.people import Block, People
 from sqkit.synth.shared import Shared
 
-__all__ = ["after", "before"]
+__all__ = ["after", "before", "follow", "group_at"]
 
 _BOUND = 2.6  # upper bound of all factors together; what lies above is cut off
 
@@ -51,7 +51,8 @@ def after(
     Returns
     -------
     dict of ndarray
-        ``member``, ``at``, ``group`` (local, -1 outside), ``is_first`` for a lead's planted first order.
+        ``member``, ``at``, ``group`` (local, -1 outside), ``is_first`` for a lead's planted first order; ``ended``
+        by member: the last purchase of those who were lost, inf for the others.
     """
     world = shared.world
     begin = np.maximum(shared.store_start[people.store].astype(float), people.starts)
@@ -66,7 +67,9 @@ def after(
     factor *= _campaign(shared, block, people, member, group, day)
     is_new = (people.channel >= 0)[member] & (people.joined[member] >= world.n_days - world.stall.days)
     factor *= np.where(is_new, shared.newcomer[people.store[member], day], 1.0)
-    member, at, _ = _thin(people, member, at, factor, alive, rng)
+    member, at, stays = _thin(people, member, at, factor, alive, rng)
+    last = np.full(people.n, -np.inf)
+    np.maximum.at(last, member, at)
     planted = np.flatnonzero(~np.isnan(people.first_order))
     found = np.r_[planted, member]
     times = np.r_[people.first_order[planted], at]
@@ -75,7 +78,20 @@ def after(
         "at": times,
         "group": group_at(people, found, times),
         "is_first": np.arange(len(found)) < len(planted),
+        "ended": np.where(alive & ~stays, last, np.inf),
     }
+
+
+def follow(shared: Shared, people: People, ended: np.ndarray, rng: np.random.Generator) -> None:
+    """Let a share of the lost customers also leave their groups, some weeks after their last purchase."""
+    c, n = shared.world.community, people.n
+    goes = np.where(rng.random(n) < c.quit_when_lost, ended + rng.exponential(c.quit_when_lost_days, n) + 1, np.inf)
+    goes = np.where(goes < shared.world.n_days - 1e-3, goes, np.inf)
+    with np.errstate(invalid="ignore"):
+        people.left = np.where(goes > people.entered, np.minimum(people.left, goes), people.left)
+    stay = people.stay
+    mine = goes[stay["member"]]
+    stay["left"] = np.where(mine > stay["entered"], np.minimum(stay["left"], mine), stay["left"])
 
 
 def group_at(people: People, member: np.ndarray, at: np.ndarray) -> np.ndarray:

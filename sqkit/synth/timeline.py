@@ -34,7 +34,7 @@ def season(world: World) -> np.ndarray:
     waiting = np.arange(n) >= n - p.member_day_other_days if p.member_day_other_days else np.zeros(n, bool)
     usual = min(p.member_day_effect, 1.35)
     factor *= np.where(is_member_day, np.where(waiting, p.member_day_effect, usual), np.where(waiting, p.member_day_other, 1.0))
-    day_of_year = days.on_day.dt.dayofyear.to_numpy()
+    day_of_year = days.on_day.dt.day_of_year.to_numpy()
     factor *= 1 + p.season_amplitude * np.cos(2 * np.pi * (day_of_year - 320) / 365.25)
     factor = (factor / factor.mean()) ** p.strength
     if p.final_peak_days:

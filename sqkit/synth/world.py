@@ -16,7 +16,7 @@ from sqkit.errors import InputError, unknown
 __all__ = ["Part", "World", "load", "scenarios"]
 
 _LISTS = ("channels", "personas", "group_kinds", "content_classes", "campaigns", "categories")
-_SMALL = 240  # members a store needs at least: a tiny brand has fewer stores
+_SMALL = 100  # members a store needs at least: a tiny brand has fewer stores
 _FULL = 20_000
 
 
@@ -150,21 +150,17 @@ def _set(record: dict[str, Any], lists: dict[str, Any], path: str, value: Any) -
 
 
 def _equalise(rows: list[dict[str, Any]]) -> None:
-    """Give every record of a list the same rates: means weighted so that the brand's totals stay."""
-    weight = "reach" if "reach" in rows[0] else "share"
-    total = sum(r[weight] for r in rows)
-    for key in ("lead_rate", "first_order", "response"):
-        if key in rows[0]:
-            by = [r[weight] * (r["lead_rate"] if key == "first_order" else 1.0) for r in rows]
-            mean = sum(b * r[key] for b, r in zip(by, rows, strict=True)) / sum(by)
-            for r in rows:
-                r[f"_{key}"] = mean
-    for r in rows:
-        for key in ("lead_rate", "first_order", "response"):
-            if f"_{key}" in r:
-                r[key] = r.pop(f"_{key}")
-        if weight == "reach":
-            r["reach"] = r["reach"] / total
+    """Give every record of a list the same rates, so that the brand's totals and the mix of leads stay."""
+    if "reach" in rows[0]:
+        total = sum(r["reach"] for r in rows)
+        leads = [r["reach"] * r["lead_rate"] for r in rows]
+        first_order = sum(k * r["first_order"] for k, r in zip(leads, rows, strict=True)) / sum(leads)
+        for k, r in zip(leads, rows, strict=True):
+            r |= {"reach": k / sum(leads) * total, "lead_rate": sum(leads) / total, "first_order": first_order}
+    else:
+        mean = sum(r["share"] * r["response"] for r in rows) / sum(r["share"] for r in rows)
+        for r in rows:
+            r["response"] = mean
 
 
 def _months_back(last_day: date, months: int) -> date:
