@@ -154,6 +154,18 @@ def proportion(runs: int, rng: np.random.Generator, groups=(20, 40, 100)) -> Ite
                 made = estimate(Side.of_clusters(x, m), "proportion")
                 note = f"naive Wilson {naive(m, x, p):.1f}"
                 yield coverage("proportion", f"{g} {shape} groups, p={p}, ICC {ICC}", made, p, note=note)
+    z, weight = np.polynomial.hermite_e.hermegauss(60)
+    for g in groups[:2]:
+        m = sizes("gamma", runs, g, rng)
+        rate = 1 / (1 + np.exp(2.0 - rng.normal(0, 0.6, m.shape)))
+        truth = float((weight / (1 + np.exp(2.0 - 0.6 * z))).sum() / weight.sum())
+        made = estimate(Side.of_clusters(rng.binomial(m.astype(np.int64), rate), m), "proportion")
+        yield coverage("proportion", f"{g} gamma groups, logit-normal rates, p={truth:.3f}", made, truth)
+        many = sizes("gamma", 1, 10**6, rng)
+        truth = float((many * 0.2 * (many / 150) ** -0.3).sum() / many.sum())
+        rate = beta(np.minimum(0.2 * (m / 150) ** -0.3, 0.9), ICC, rng)
+        made = estimate(Side.of_clusters(rng.binomial(m.astype(np.int64), rate), m), "proportion")
+        yield coverage("proportion", f"{g} gamma groups, larger ones respond less, p={truth:.3f}", made, truth)
     for g, icc, p in ((20, 0.15, 0.15), (20, 0.15, 0.05), (20, 0.01, 0.15), (20, 0.001, 0.15)):
         m = sizes("gamma", runs, g, rng)
         made = estimate(Side.of_clusters(counts(m, p, icc, rng), m), "proportion")
@@ -321,6 +333,13 @@ def control(runs: int, rng: np.random.Generator) -> Iterator[Proof]:
         found = stats.false_alarm_rate(lambda _, d=draw: [d(3.0)], runs=few_runs, rng=rng, window=window)
         figure = 100 * found.per_report
         yield Proof("control", f"{name}, one series, 7 points at 3 sigma (1.9 nominal)", figure, few_runs)
+    months, charts = 24, 8
+    width = stats.sigma_width(months * charts)
+    found = stats.false_alarm_rate(
+        lambda g: [stats.imr(g.normal(0, 1, months), width=width) for _ in range(charts)], runs=few_runs, rng=rng, window=months
+    )
+    label = f"report of {charts} charts of {months} months, limits from the same points"
+    yield Proof("control", label, 100 * found.per_report, few_runs, None, f"limits at {width:.2f} sigma")
     width = stats.sigma_width(10 * window)
     batch = 24
 

@@ -16,11 +16,12 @@ from sqkit.stats.control import (
 )
 from sqkit.stats.interval import Interval, clopper_pearson, newcombe_difference, wilson
 from sqkit.stats.intervals import difference_interval, independent, multiple_interval, ratio_interval, total_interval
-from sqkit.stats.rules import ENOUGH, Enough
+from sqkit.stats.rules import ENOUGH, RARE_COVERAGE, Enough
 from sqkit.stats.verdicts import Verdict, holm, holm_verdicts, verdict
 
 __all__ = [
     "ENOUGH",
+    "RARE_COVERAGE",
     "Chart",
     "Cusum",
     "Enough",

@@ -37,8 +37,9 @@ class Interval:
     note : str
         '' or one of ``no_data``, ``few_clusters``, ``few_units``, ``few_events`` (not enough), ``known_coverage``,
         ``rare_events`` (enough, with a remark).
-    coverage : tuple of float or None
-        Lowest and highest simulated coverage, in percent, of nominal 95% intervals like this one, where a remark is due.
+    coverage : float or None
+        With the note ``known_coverage``: the lowest simulated coverage of nominal 95% intervals with as few clusters, a fraction.
+        For ``rare_events`` see :data:`sqkit.stats.RARE_COVERAGE`.
     scale, n_eff, unit, parts
         What :meth:`at` and :meth:`p_value` need: the scale of the pivot, the effective number of units, the factor of
         :meth:`scaled`, the two proportions of a Newcombe difference.
@@ -57,7 +58,7 @@ class Interval:
     design_effect: float | None = None
     enough: bool = True
     note: str = ""
-    coverage: tuple[float, float] | None = None
+    coverage: float | None = None
     scale: scales.Scale = "linear"
     n_eff: float = math.nan
     unit: float = 1.0

@@ -31,7 +31,7 @@ from sqkit.errors import InputError, unknown
 from sqkit.stats import scales
 from sqkit.stats.clusters import PAIR_ICC, WORKING_ICC, Cross, Side, cross_from, side_from, spread
 from sqkit.stats.interval import Interval, check_level, nothing
-from sqkit.stats.rules import ENOUGH, known_coverage
+from sqkit.stats.rules import ENOUGH, remark
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -121,9 +121,9 @@ def _interval(made: Estimate, rule: str, level: float, units: float) -> Interval
     low, high = (float(bound) for bound in made.bounds(level))
     if not (np.isfinite([low, high]).all() and low < high):
         low, high, reason = np.nan, np.nan, reason or "few_events"
-    note, coverage = (
-        (reason, None) if reason else known_coverage(rule, clusters=clusters, effective=effective, contributors=contributors)
-    )
+    note, coverage = reason, None
+    if not reason:
+        note, coverage = remark(rule, clusters=clusters, effective=effective, contributors=contributors)
     design = None if np.isnan(n_eff) else float(made.n) / n_eff
     return Interval(
         value, low, high, level, float(made.n), clusters, effective, float(made.df), se, f"cr2_{scale}", design, not reason, note,

@@ -1,15 +1,15 @@
 """When there is enough data for an interval, and what is known about its coverage when there is little.
 
-The figures of ``FEW_CLUSTERS`` and ``RARE`` are the lowest and highest coverage, in percent, of nominal 95% intervals over the
-designs of ``python benchmarks/calibration.py --runs 20000 --only few,rare`` (2026-11-22, numpy 2.4, Monte-Carlo error .2; of the
-rare designs, those in which at least half of the runs had enough data).
+The figures of ``FEW_CLUSTERS`` and ``RARE_COVERAGE`` are the lowest and highest coverage, in percent, of nominal 95% intervals
+over the designs of ``python benchmarks/calibration.py --runs 20000 --only few,rare`` (2026-11-22, numpy 2.4, Monte-Carlo error
+.2; of the rare designs, those in which at least half of the runs had enough data).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["ENOUGH", "Enough", "known_coverage"]
+__all__ = ["ENOUGH", "FEW_CLUSTERS", "RARE_COVERAGE", "Enough", "remark"]
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ FEW_CLUSTERS: dict[str, dict[int, tuple[float, float]]] = {
     "difference": {8: (92.8, 96.6), 10: (93.2, 96.4), 12: (93.4, 96.4), 15: (93.4, 96.2)},
     "multiple": {8: (92.8, 96.4), 10: (93.0, 96.3), 12: (93.6, 96.5), 15: (93.5, 96.0)},
 }
-RARE: dict[str, tuple[float, float]] = {
+RARE_COVERAGE: dict[str, tuple[float, float]] = {
     "proportion": (93.4, 99.9),
     "ratio": (91.4, 93.6),
     "difference": (93.7, 95.3),
@@ -70,18 +70,14 @@ RARE: dict[str, tuple[float, float]] = {
 }
 
 
-def known_coverage(
-    kind: str, *, clusters: float, effective: float, contributors: float
-) -> tuple[str, tuple[float, float] | None]:
-    """Return the remark on an interval and the simulated coverage behind it, ``('', None)`` where the nominal level holds.
+def remark(kind: str, *, clusters: float, effective: float, contributors: float) -> tuple[str, float | None]:
+    """Return the remark on an interval with enough data, ``('', None)`` where the nominal level holds.
 
-    ``kind`` is ``proportion``, ``ratio``, ``difference`` or ``multiple``.
+    ``kind`` is ``proportion``, ``ratio``, ``difference`` or ``multiple``. With fewer than 20 clusters the second item is the
+    lowest simulated coverage, a fraction.
     """
     if clusters < ENOUGH.full_clusters:
-        ranges = FEW_CLUSTERS.get(kind, {})
-        start = max((c for c in ranges if c <= clusters), default=None)
-        return "known_coverage", ranges.get(start)
-    rare = ENOUGH.exact_below if kind == "proportion" else min(ENOUGH.full_events, effective / 2)
-    if contributors < rare:
-        return "rare_events", RARE.get(kind)
-    return "", None
+        ranges = FEW_CLUSTERS[kind]
+        return "known_coverage", round(ranges[max(c for c in ranges if c <= clusters)][0] / 100, 3)
+    least = ENOUGH.exact_below if kind == "proportion" else min(ENOUGH.full_events, effective / 2)
+    return ("rare_events" if contributors < least else ""), None

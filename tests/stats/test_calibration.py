@@ -31,9 +31,10 @@ def test_nominal_level_is_kept(calibration, section):
 
 def test_proportions_cover_where_the_naive_interval_fails(calibration):
     lines = [line for line in calibration.proportion(800, np.random.default_rng(1), groups=(20, 40)) if line.limits]
-    assert len(lines) == 32
+    assert len(lines) == 36
     assert [str(line) for line in lines if not line.passed(SLACK)] == []
-    assert all(float(line.note.split()[-1]) < 60 for line in lines), "the naive Wilson interval should fail here"
+    naive = [float(line.note.split()[-1]) for line in lines if line.note]
+    assert len(naive) == 32 and max(naive) < 60
 
 
 def test_known_coverage_is_what_a_run_finds(calibration):
