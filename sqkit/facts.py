@@ -151,5 +151,3 @@ def connect(source: sources.Source, as_of: date) -> duckdb.DuckDBPyConnection:
             sql = fact.as_of.format(stored=reader, as_of=as_of.isoformat()) if fact.as_of else f"SELECT * FROM {reader}"
             engine.execute(f"CREATE OR REPLACE VIEW {fact.name} AS {sql}")
     return engine
-
-

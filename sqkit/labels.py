@@ -119,7 +119,11 @@ def plain_number(value: float | None, display: str, lang: Lang, currency: str = 
     elif display == "money":
         text = CURRENCY_SIGNS.get(currency, f"{currency} ") + _compact(size, lang, locale, format_compact_decimal, format_decimal)
     elif display == "count":
-        text = format_decimal(round(size), "#,##0", locale) if size < 100_000 else _compact(size, lang, locale, format_compact_decimal, format_decimal)
+        text = (
+            format_decimal(round(size), "#,##0", locale)
+            if size < 100_000
+            else _compact(size, lang, locale, format_compact_decimal, format_decimal)
+        )
     elif display == "days":
         text = phrases()["unit_days"][lang].format(n=format_decimal(size, "0.#", locale))
     else:
@@ -130,12 +134,12 @@ def plain_number(value: float | None, display: str, lang: Lang, currency: str = 
 def _compact(size, lang, locale, format_compact_decimal, format_decimal) -> str:
     if size < (10_000 if lang == "zh" else 1_000):
         return format_decimal(size, "#,##0", locale)
-    return format_compact_decimal(size, locale=locale, fraction_digits=1 if lang == "en" or size < 10_000_000 else 0).replace("K", "k")
+    return format_compact_decimal(size, locale=locale, fraction_digits=1 if lang == "en" or size < 10_000_000 else 0).replace(
+        "K", "k"
+    )
 
 
-def number(
-    value: float | None, metric_id: str, display: str, lang: Lang, currency: str = "CNY", *, signed: bool = False
-) -> Text:
+def number(value: float | None, metric_id: str, display: str, lang: Lang, currency: str = "CNY", *, signed: bool = False) -> Text:
     """Write a computed number with its metric's id beside it; the only way a number reaches a page."""
     text = plain_number(value, display, lang, currency, signed)
     exact = "" if value is None or not math.isfinite(value) else f"{value:.6g}"
@@ -147,7 +151,9 @@ def change(value: float | None, metric_id: str, display: str, lang: Lang, curren
     return number(value, metric_id, "points" if display == "share" else display, lang, currency, signed=True)
 
 
-def interval(low: float | None, high: float | None, metric_id: str, display: str, lang: Lang, currency: str = "CNY", signed: bool = False) -> Text:
+def interval(
+    low: float | None, high: float | None, metric_id: str, display: str, lang: Lang, currency: str = "CNY", signed: bool = False
+) -> Text:
     """Write an interval, e.g. ``14.1%–16.3%``; a dash where there is none."""
     if low is None or high is None:
         return Text("–", "–")
@@ -220,7 +226,9 @@ def phrase(key: str, lang: Lang, **values: object) -> Text:
         html.append(constants(literal).html)
         if field is not None:
             if field not in values:
-                raise InputError(f"phrase {key!r} ({lang}) needs a value for {field!r}. Given: {', '.join(sorted(values)) or '(none)'}")
+                raise InputError(
+                    f"phrase {key!r} ({lang}) needs a value for {field!r}. Given: {', '.join(sorted(values)) or '(none)'}"
+                )
             piece = raw(values[field])
             plain.append(piece.plain)
             html.append(piece.html)

@@ -9,14 +9,16 @@ from functools import cache
 from html import escape
 from importlib.util import find_spec
 from pathlib import Path
+from unicodedata import east_asian_width
 
 from sqkit.labels import Text
 
-__all__ = ["ACCENT", "GREY", "INK", "LIGHT", "Figure", "Stack", "canvas", "finish"]
+__all__ = ["ACCENT", "GREY", "INK", "LIGHT", "Figure", "Stack", "canvas", "finish", "wrapped"]
 
 INK, GREY, LIGHT, ACCENT = "#1b1f24", "#6b7280", "#e5e7eb", "#b4451f"
 FONT = "Noto Sans SC"
-WIDTH_INCHES = 6.4
+WIDTH_INCHES = 5.6
+LABEL_CELLS = 22
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,19 @@ class Figure:
             f'<figure class="chart"><figcaption class="finding">{self.title.html}</figcaption>{picture}'
             f'<p class="note">{self.note.html}</p></figure>'
         )
+
+
+def wrapped(label: str) -> str:
+    """Return a label broken into lines of about :data:`LABEL_CELLS` cells; a CJK character takes two."""
+    lines, width = [""], 0
+    for word in re.findall(r"[\x21-\u2e7f]+\s*|.", label):
+        size = sum(2 if east_asian_width(c) in "WF" else 1 for c in word)
+        if width and width + size > LABEL_CELLS + 2:
+            lines.append("")
+            width = 0
+        lines[-1] += word
+        width += size
+    return "\n".join(line.strip() for line in lines)
 
 
 @dataclass(frozen=True)
@@ -105,4 +120,9 @@ def finish(figure) -> str:
     text = out.getvalue()
     text = text[text.index("<svg") :]
     text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.S)
-    return re.sub(r'(<svg[^>]*?) height="[^"]*"([^>]*?) width="[^"]*"|(<svg[^>]*?) width="[^"]*"([^>]*?) height="[^"]*"', r"\1\2\3\4", text, count=1)
+    return re.sub(
+        r'(<svg[^>]*?) height="[^"]*"([^>]*?) width="[^"]*"|(<svg[^>]*?) width="[^"]*"([^>]*?) height="[^"]*"',
+        r"\1\2\3\4",
+        text,
+        count=1,
+    )

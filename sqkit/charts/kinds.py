@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
-from sqkit.charts.figure import ACCENT, GREY, INK, LIGHT, Figure, Stack, canvas, finish
+from sqkit.charts.figure import ACCENT, GREY, INK, LIGHT, Figure, Stack, canvas, finish, wrapped
 from sqkit.labels import Lang, Text, phrases, plain_number
 
 __all__ = ["dots", "line", "lines", "parts"]
@@ -48,7 +48,15 @@ def dots(
     y = list(range(len(frame)))[::-1]
     if band:
         ax.axvspan(band[0], band[1], color=LIGHT, lw=0, zorder=0)
-        ax.annotate(band[2], ((band[0] + band[1]) / 2, 1), xycoords=("data", "axes fraction"), ha="center", va="bottom", color=GREY, fontsize=9)
+        ax.annotate(
+            band[2],
+            ((band[0] + band[1]) / 2, 1),
+            xycoords=("data", "axes fraction"),
+            ha="center",
+            va="bottom",
+            color=GREY,
+            fontsize=9,
+        )
     for place, row in zip(y, frame.itertuples(index=False), strict=True):
         color = ACCENT if row.is_accent else GREY
         if "band_low" in frame and row.band_low == row.band_low:
@@ -57,10 +65,19 @@ def dots(
             ax.plot([row.low, row.high], [place, place], color=color, lw=2, solid_capstyle="butt", zorder=2)
         end = row.high if row.high is not None and row.high == row.high else row.value
         place_of = ((end, place), "data") if display else ((1.0, place), ("axes fraction", "data"))
-        ax.annotate(row.text, place_of[0], xycoords=place_of[1], xytext=(6, 0), textcoords="offset points", va="center", color=INK, fontsize=9)
+        ax.annotate(
+            row.text,
+            place_of[0],
+            xycoords=place_of[1],
+            xytext=(6, 0),
+            textcoords="offset points",
+            va="center",
+            color=INK,
+            fontsize=9,
+        )
     colors = [ACCENT if a else GREY for a in frame["is_accent"]]
     sns.scatterplot(x=frame["value"].astype(float), y=y, color=colors, s=34, ax=ax, zorder=3, legend=False, linewidth=0)
-    ax.set_yticks(y, [str(v) for v in frame["label"]])
+    ax.set_yticks(y, [wrapped(str(v)) for v in frame["label"]])
     ax.set(xlabel="", ylabel="", ylim=(-0.6, len(frame) - 0.4))
     ax.tick_params(length=0)
     ax.margins(x=0.16)
@@ -79,9 +96,7 @@ def _value_axis(axis, ax, display: str | None, lang: Lang, currency: str) -> Non
     axis.set_major_formatter(FuncFormatter(lambda v, _: plain_number(v, display, lang, currency)))
 
 
-def parts(
-    frame: pd.DataFrame, *, lang: Lang, title: Text, note: Text, currency: str = "CNY", instead: object = None
-) -> object:
+def parts(frame: pd.DataFrame, *, lang: Lang, title: Text, note: Text, currency: str = "CNY", instead: object = None) -> object:
     """Parts of a change around a zero line, one bar each with its interval.
 
     Parameters
@@ -98,7 +113,7 @@ def parts(
         ax.plot([row.low, row.high], [place, place], color=INK, lw=1.2, zorder=2)
         ax.annotate(row.text, (max(row.high, 0), place), xytext=(6, 0), textcoords="offset points", va="center", fontsize=9)
     ax.axvline(0, color=INK, lw=0.8)
-    ax.set_yticks(y, [str(v) for v in frame["label"]])
+    ax.set_yticks(y, [wrapped(str(v)) for v in frame["label"]])
     ax.tick_params(length=0)
     ax.margins(x=0.3)
     _value_axis(ax.xaxis, ax, "money", lang, currency)
@@ -106,7 +121,14 @@ def parts(
 
 
 def line(
-    frame: pd.DataFrame, *, display: str, lang: Lang, title: Text, note: Text, currency: str = "CNY", names: Sequence[str] = ("", "", "")
+    frame: pd.DataFrame,
+    *,
+    display: str,
+    lang: Lang,
+    title: Text,
+    note: Text,
+    currency: str = "CNY",
+    names: Sequence[str] = ("", "", ""),
 ) -> Figure:
     """A monthly series with its centre and control limits; points outside them are marked.
 
@@ -122,9 +144,13 @@ def line(
     figure, (ax,) = canvas(2.6)
     x = pd.to_datetime(frame["month_on"])
     if "center" in frame:
-        ax.fill_between(x, frame["limit_low"].astype(float), frame["limit_high"].astype(float), color=LIGHT, lw=0, step="mid", zorder=0)
+        ax.fill_between(
+            x, frame["limit_low"].astype(float), frame["limit_high"].astype(float), color=LIGHT, lw=0, step="mid", zorder=0
+        )
         ax.plot(x, frame["center"].astype(float), color=GREY, lw=0.8, ls=(0, (4, 3)), zorder=1)
-        ax.annotate(names[0], (x.iloc[0], frame["center"].iloc[0]), xytext=(2, 3), textcoords="offset points", fontsize=8.5, color=GREY)
+        ax.annotate(
+            names[0], (x.iloc[0], frame["center"].iloc[0]), xytext=(2, 3), textcoords="offset points", fontsize=8.5, color=GREY
+        )
     sns.lineplot(x=x, y=frame["value"].astype(float), color=INK, lw=1.6, ax=ax, errorbar=None, legend=False)
     if "is_signal" in frame and frame["is_signal"].any():
         out = frame["is_signal"].astype(bool)

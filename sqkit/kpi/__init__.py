@@ -5,10 +5,10 @@ from sqkit.kpi.drivers import Driver, sales_drivers
 from sqkit.kpi.measure import Measured, change, growth, measure, measure_by, series
 from sqkit.kpi.period import Period
 from sqkit.kpi.reading import Reading, read
-from sqkit.kpi.scorecard import Card, findings, scorecard
+from sqkit.kpi.scorecard import Card, findings, scorecard, strip
 from sqkit.kpi.trend import Trend, trend, trends
 
 __all__ = [
     "Card", "Driver", "Measured", "Period", "Reading", "Trend", "change", "findings", "growth", "matched_multiple", "measure",
-    "measure_by", "read", "sales_drivers", "scorecard", "series", "trend", "trends",
+    "measure_by", "read", "sales_drivers", "scorecard", "series", "strip", "trend", "trends",
 ]  # fmt: skip

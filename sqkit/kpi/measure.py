@@ -75,7 +75,11 @@ def _where(reading: Reading, metric: Metric, *periods: Period) -> str:
 
 def _date_origin(metric: Metric) -> str:
     """Return the canonical column behind a fact's day; a source that never fills it has undated rows and is read whole."""
-    origins = {"trial_facts": "assignments.assigned_at", "session_facts": "sessions.started_at", "order_facts": "orders.ordered_at"}
+    origins = {
+        "trial_facts": "assignments.assigned_at",
+        "session_facts": "sessions.started_at",
+        "order_facts": "orders.ordered_at",
+    }
     return origins.get(metric.fact, metric.fact and _first_need(metric))
 
 
@@ -93,7 +97,9 @@ def _units(reading: Reading, metric: Metric, by: Sequence[str], periods: Sequenc
         sides += [("num_b", metric.numerator_b), ("den_b", metric.denominator_b)]
     values = [f"CAST({sql} AS DOUBLE) AS {name}" for name, sql in sides]
     cluster = f"min({metric.cluster})" if metric.cluster else f"CAST({metric.unit} AS VARCHAR)"
-    selected = ", ".join([*columns, f"{metric.unit} AS unit_id", f"{cluster} AS cluster_id", f"CAST({metric.n or '1'} AS DOUBLE) AS n", *values])
+    selected = ", ".join(
+        [*columns, f"{metric.unit} AS unit_id", f"{cluster} AS cluster_id", f"CAST({metric.n or '1'} AS DOUBLE) AS n", *values]
+    )
     return f"SELECT {selected} FROM {metric.fact} WHERE {_where(reading, metric, *periods)} GROUP BY ALL"
 
 
@@ -241,7 +247,9 @@ def growth(reading: Reading, metric_id: str, period: Period, earlier: Period) ->
     if joint is None:
         return None
     names = {"_a": "_b", "_b": "_a"}
-    turned = joint.rename(columns={c: c[:-2] + names[c[-2:]] for c in joint if c[-2:] in names and c.count("_a") + c.count("_b") == 1})
+    turned = joint.rename(
+        columns={c: c[:-2] + names[c[-2:]] for c in joint if c[-2:] in names and c.count("_a") + c.count("_b") == 1}
+    )
     turned["num_a_den_b"], turned["den_a_num_b"] = joint["den_a_num_b"], joint["num_a_den_b"]
     return stats.multiple_interval(turned)
 

@@ -8,14 +8,26 @@ import pandas as pd
 
 from sqkit import contracts, findings as records, registry
 from sqkit.kpi import story, view
-from sqkit.kpi.measure import Measured
+from sqkit.kpi.measure import Measured, measure_by
+from sqkit.kpi.period import Period
 from sqkit.kpi.reading import Reading
 from sqkit.kpi.scorecard import Card
 from sqkit.kpi.scorecard import findings as card_findings
 from sqkit.kpi.trend import Trend
 from sqkit.labels import Lang, Text, join, phrase, raw
 
-__all__ = ["context", "export", "findings", "health", "lacking", "reference_sheet", "sheets", "shown_metrics", "title"]
+__all__ = [
+    "context",
+    "export",
+    "findings",
+    "health",
+    "lacking",
+    "reference_sheet",
+    "sheets",
+    "shown_metrics",
+    "three_sentences",
+    "title",
+]
 
 
 def export(reading: Reading, measured: list[Measured], lang: Lang) -> pd.DataFrame:
@@ -97,6 +109,21 @@ def lacking(reading: Reading, cards: list[Card], lang: Lang) -> tuple[Text, Text
     names = join([raw(getattr(contracts.table(t), lang)) for t in needs], lang)
     metrics = join([raw(c.metric.text("name", lang)) for c in out], lang)
     return metrics, phrase("source_lacks", lang, what=names), phrase("needed_table", lang, what=names)
+
+
+def three_sentences(reading: Reading, cards: list[Card], lang: Lang, earlier: Period) -> list[Text]:
+    """Return what, why and what to do: three computed sentences for the top of the page."""
+    last = story.todo(reading, cards, lang)
+    arms = next((m for m in registry.metrics().values() if m.by and not reading.missing(m.id)), None)
+    if arms is not None and not any(c.benchmark and c.measured.state == "ok" for c in cards):
+        cells = measure_by(reading, arms.id, arms.by)
+        finding = view.by_title(reading, cells, f"what_{arms.by[0]}", lang)
+        return [
+            phrase("what_arms", lang, period=view.period_name(reading, lang), finding=finding),
+            phrase("why_arms", lang),
+            last,
+        ]
+    return [story.what(reading, cards, lang), story.why(reading, view.drivers(reading, earlier), earlier, lang), last]
 
 
 def title(reading: Reading, lang: Lang) -> str:

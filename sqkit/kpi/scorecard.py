@@ -12,7 +12,9 @@ from sqkit.kpi.period import Period
 from sqkit.kpi.reading import Reading
 from sqkit.registry import Benchmark
 
-__all__ = ["Card", "findings", "scorecard"]
+__all__ = ["Card", "findings", "scorecard", "strip"]
+
+LEAST_CARDS = 4
 
 
 @dataclass(frozen=True)
@@ -55,13 +57,21 @@ class Card:
         return 0.0 if mark.low <= value <= mark.high or not end else abs(value - end) / abs(end)
 
 
+def strip(reading: Reading) -> list[str]:
+    """Return the metrics of the strip that the source can answer, in order; topped up to four from the rest of the registry."""
+    able = [m for m in registry.metrics().values() if m.kind != "matched" and not reading.missing(m.id)]
+    first = [m.id for m in sorted((m for m in able if m.strip), key=lambda m: m.strip)]
+    rest = [m.id for m in able if not m.strip and m.kind != "total"]
+    return first + rest[: max(0, LEAST_CARDS - len(first))]
+
+
 def scorecard(reading: Reading, metric_ids: list[str] | None = None, earlier: Period | None = None) -> list[Card]:
     """Measure metrics and judge them together (Holm over those with a reference and an interval).
 
     Parameters
     ----------
     metric_ids : list of str, optional
-        Default: the metrics with a place on the strip, in its order.
+        Default: :func:`strip`.
     earlier : Period, optional
         Period to compare with; default the one before.
 
@@ -70,10 +80,9 @@ def scorecard(reading: Reading, metric_ids: list[str] | None = None, earlier: Pe
     list of Card
         In the order asked for; metrics the source cannot answer are there with verdict ``no_data``.
     """
-    strip = sorted((m for m in registry.metrics().values() if m.strip), key=lambda m: m.strip)
-    ids = metric_ids if metric_ids is not None else [m.id for m in strip]
+    ids = metric_ids if metric_ids is not None else strip(reading)
     before = earlier or reading.period.before()
-    measured = [matched_multiple(reading) if registry.metric(i).kind == "matched" else measure(reading, i) for i in ids]
+    measured = [matched_multiple(reading, i) if registry.metric(i).kind == "matched" else measure(reading, i) for i in ids]
     marks = [registry.primary_benchmark(i) for i in ids]
     judged = {
         i: (m.interval, b.low, b.high)

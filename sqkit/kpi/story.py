@@ -6,7 +6,7 @@ import math
 
 from sqkit import calendar, registry
 from sqkit.errors import InputError
-from sqkit.kpi.drivers import Driver, sales_drivers
+from sqkit.kpi.drivers import Driver
 from sqkit.kpi.measure import growth
 from sqkit.kpi.period import Period
 from sqkit.kpi.reading import Reading
@@ -15,7 +15,7 @@ from sqkit.labels import Lang, Text, constants, definition_link, interval, join,
 from sqkit.labels import period as period_text
 from sqkit.registry import Metric
 
-__all__ = ["compared_period", "definition", "metric_name", "missing_text", "reason", "sentence", "three_sentences"]
+__all__ = ["compared_period", "definition", "metric_name", "missing_text", "reason", "sentence", "todo", "what", "why"]
 
 
 def metric_name(metric: Metric, lang: Lang) -> Text:
@@ -91,7 +91,14 @@ def what(reading: Reading, cards: list[Card], lang: Lang) -> Text:
     common = {"store": store, "period": period_text(reading.period.first, reading.period.last, lang)}
     if out:
         listed = join([_item(c, reading, lang) for c in out[:3]], lang, "item_separator")
-        return phrase("what_outside", lang, **common, n_out=number(len(out), "verdicts", "count", lang), n_all=number(len(judged), "verdicts", "count", lang), list=listed)
+        return phrase(
+            "what_outside",
+            lang,
+            **common,
+            n_out=number(len(out), "verdicts", "count", lang),
+            n_all=number(len(judged), "verdicts", "count", lang),
+            list=listed,
+        )
     if not judged:
         return phrase("what_nothing", lang, **common)
     counts = {"n_within": len(within), "n_unclear": len(unclear)}
@@ -132,7 +139,10 @@ def one_sided_events(reading: Reading, earlier: Period) -> list[dict[str, str]]:
     seen = []
     for span in (reading.period, earlier):
         frame = calendar.days(span.first, span.last)
-        seen.append({("holidays", h) for h in frame["holiday"] if h} | {("shopping_festivals", f) for f in frame["shopping_festival"] if f})
+        seen.append(
+            {("holidays", h) for h in frame["holiday"] if h}
+            | {("shopping_festivals", f) for f in frame["shopping_festival"] if f}
+        )
     return [calendar.names(kind)[event] for kind, event in sorted(seen[0] ^ seen[1]) if event in calendar.names(kind)]
 
 
@@ -181,13 +191,6 @@ def _more_data(card: Card) -> float:
     return max(2.0, (half / gap) ** 2) if gap > half / 10 else math.inf
 
 
-def three_sentences(reading: Reading, cards: list[Card], lang: Lang, compare: str = "previous") -> list[Text]:
-    """Return what, why and what to do: three computed sentences for the top of the page."""
-    earlier = compared_period(reading, compare)
-    drivers = sales_drivers(reading, reading.period, earlier) if not reading.missing("net_sales") else []
-    return [what(reading, cards, lang), why(reading, drivers, earlier, lang), todo(reading, cards, lang)]
-
-
 def sentence(reading: Reading, card: Card, lang: Lang) -> Text:
     """Return one card in words: value, interval, verdict; or why it cannot be told."""
     m, made = card.metric, card.measured
@@ -199,4 +202,6 @@ def sentence(reading: Reading, card: Card, lang: Lang) -> Text:
         if made.interval
         else phrase("no_interval_census", lang)
     )
-    return phrase("card_told", lang, name=metric_name(m, lang), value=value, interval=span, verdict=phrase(f"verdict_{card.verdict}", lang))
+    return phrase(
+        "card_told", lang, name=metric_name(m, lang), value=value, interval=span, verdict=phrase(f"verdict_{card.verdict}", lang)
+    )

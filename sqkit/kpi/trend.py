@@ -16,7 +16,15 @@ __all__ = ["FAMILY", "Trend", "trend", "trends"]
 FAMILY = 0.05
 MONTHS = 24
 DRIFT_SHARE = 0.25
-TREND_METRICS = ("lead_rate", "first_order_rate", "referral_share", "leave_rate", "activity_rate", "repurchase_multiple", "member_sales_share")
+TREND_METRICS = (
+    "lead_rate",
+    "first_order_rate",
+    "referral_share",
+    "leave_rate",
+    "activity_rate",
+    "repurchase_multiple",
+    "member_sales_share",
+)
 
 
 @dataclass(frozen=True)
@@ -77,7 +85,11 @@ def _changes(metric: Metric, frame: pd.DataFrame, n_charts: int) -> Trend:
     chart = stats.imr(steps, width=stats.sigma_width(len(steps) * n_charts, FAMILY))
     if not chart.enough:
         return Trend(metric, frame.assign(is_signal=False), False, "")
-    marked = frame.assign(center=values.shift() + chart.centre[0], limit_low=values.shift() + chart.low[0], limit_high=values.shift() + chart.high[0])
+    marked = frame.assign(
+        center=values.shift() + chart.centre[0],
+        limit_low=values.shift() + chart.low[0],
+        limit_high=values.shift() + chart.high[0],
+    )
     marked["is_signal"] = [False, *(i in chart.signals for i in range(len(steps)))]
     return Trend(metric, marked, True, "changes")
 

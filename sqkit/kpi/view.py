@@ -90,8 +90,10 @@ def _told_interval(card: Card, reading: Reading, lang: Lang) -> Text:
     text = phrase("ci", lang, level=labels.fixed(LEVEL), interval=_span(card.measured, reading, lang))
     if made.coverage is None:
         return text
-    known = phrase("known_coverage", lang, coverage=number(made.coverage, "known_coverage", "share", lang))
-    return join([text, known], lang, "small_separator")
+    covered = phrase(
+        "percent_range", lang, low=labels.fixed(f"{made.coverage[0]:.0f}"), high=labels.fixed(f"{made.coverage[1]:.0f}")
+    )
+    return join([text, phrase(made.note, lang, coverage=covered)], lang, "small_separator")
 
 
 def ladder_rows(reading: Reading, cards: list[Card], lang: Lang) -> pd.DataFrame:
@@ -119,7 +121,9 @@ def strip_title(cards: list[Card], lang: Lang) -> Text:
 def cell_label(reading: Reading, scope: dict[str, str], lang: Lang) -> Text:
     """Return the name of a cell: a store's name, a channel in the reader's language, else the code."""
     stores = reading.stores()
-    return join([labels.name(stores[v]) if k == "store_id" and v in stores else labels.code(v, lang) for k, v in scope.items()], lang)
+    return join(
+        [labels.name(stores[v]) if k == "store_id" and v in stores else labels.code(v, lang) for k, v in scope.items()], lang
+    )
 
 
 def by_rows(reading: Reading, cells: list[Measured], lang: Lang) -> pd.DataFrame:
@@ -158,10 +162,17 @@ def by_title(reading: Reading, cells: list[Measured], what: str, lang: Lang) -> 
         return phrase("title_by_unclear", lang, name=metric, what=phrase(what, lang))
     middle = sorted(c.value for c in told)[len(told) // 2]
     parts = []
-    for key, side in (("apart_high", [c for c in apart if c.value >= middle]), ("apart_low", [c for c in apart if c.value < middle][::-1])):
+    for key, side in (
+        ("apart_high", [c for c in apart if c.value >= middle]),
+        ("apart_low", [c for c in apart if c.value < middle][::-1]),
+    ):
         if side:
             cells_named = join(
-                [phrase("cell_value", lang, cell=cell_label(reading, c.scope, lang), value=_value(c, reading, lang)) for c in side[:2]], lang
+                [
+                    phrase("cell_value", lang, cell=cell_label(reading, c.scope, lang), value=_value(c, reading, lang))
+                    for c in side[:2]
+                ],
+                lang,
             )
             parts.append(phrase(key, lang, list=cells_named))
     return phrase("title_by_clear", lang, name=metric, parts=join(parts, lang, "item_separator"))
@@ -171,7 +182,11 @@ def by_note(cells: list[Measured], lang: Lang) -> Text:
     """Return the small print of a comparison of cells."""
     p = cells[0].period
     return phrase(
-        "note_by", lang, definition=story.definition(cells[0].metric, lang), period=labels.period(p.first, p.last, lang), level=labels.fixed(LEVEL)
+        "note_by",
+        lang,
+        definition=story.definition(cells[0].metric, lang),
+        period=labels.period(p.first, p.last, lang),
+        level=labels.fixed(LEVEL),
     )
 
 
@@ -219,7 +234,9 @@ def driver_title(reading: Reading, drivers: list[Driver], lang: Lang) -> Text:
 def driver_note(reading: Reading, earlier: Period, lang: Lang) -> Text:
     """Return the small print of the split of a change."""
     spans = {"period": reading.period, "before": earlier}
-    return phrase("note_drivers", lang, level=labels.fixed(LEVEL), **{k: labels.period(p.first, p.last, lang) for k, p in spans.items()})
+    return phrase(
+        "note_drivers", lang, level=labels.fixed(LEVEL), **{k: labels.period(p.first, p.last, lang) for k, p in spans.items()}
+    )
 
 
 def trend_title(t: Trend, lang: Lang) -> Text:
@@ -306,11 +323,13 @@ def card_rows(reading: Reading, cards: list[Card], lang: Lang) -> pd.DataFrame:
 
 def matched_title(reading: Reading, cards: list[Card], lang: Lang) -> Text:
     """Return the finding of the matched comparison beside the plain one."""
-    crude, matched = (c.measured for c in cards)
+    crude, matched = (c.measured for c in cards[-2:])
     if matched.state != "ok" or crude.state != "ok":
         return phrase("cannot_tell", lang)
     key = "title_matched_unclear" if matched.interval.low <= 1 <= matched.interval.high else "title_matched"
-    return phrase(key, lang, value=_value(matched, reading, lang), interval=_span(matched, reading, lang), raw=_value(crude, reading, lang))
+    return phrase(
+        key, lang, value=_value(matched, reading, lang), interval=_span(matched, reading, lang), raw=_value(crude, reading, lang)
+    )
 
 
 def matched_note(reading: Reading, cards: list[Card], lang: Lang) -> Text:
@@ -350,7 +369,13 @@ def trend_items(reading: Reading, shown: list[Trend], lang: Lang) -> list[dict]:
     """Return what a line chart needs, one item per control chart with enough months."""
     center = phrase("trend_center", lang).plain
     return [
-        {"frame": t.frame, "display": t.metric.display, "title": trend_title(t, lang), "note": trend_note(t, lang), "names": (center,)}
+        {
+            "frame": t.frame,
+            "display": t.metric.display,
+            "title": trend_title(t, lang),
+            "note": trend_note(t, lang),
+            "names": (center,),
+        }
         for t in shown
         if t.enough
     ]

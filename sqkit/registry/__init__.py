@@ -12,7 +12,17 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from sqkit.config import PACKAGE
 from sqkit.errors import ContractError, InputError, unknown
 
-__all__ = ["Benchmark", "Metric", "benchmarks", "benchmarks_of", "metric", "metrics", "primary_benchmark", "read_benchmarks", "read_metrics"]
+__all__ = [
+    "Benchmark",
+    "Metric",
+    "benchmarks",
+    "benchmarks_of",
+    "metric",
+    "metrics",
+    "primary_benchmark",
+    "read_benchmarks",
+    "read_metrics",
+]
 
 Kind = Literal["proportion", "ratio", "total", "multiple", "census", "matched"]
 Display = Literal["share", "multiple", "per", "money", "price", "count"]
@@ -104,7 +114,10 @@ class Benchmark(BaseModel):
             raise ValueError(f"low {self.low} is above high {self.high}")
         if (self.claim is None) != (self.margin is None):
             raise ValueError("a point claim needs its margin, and a margin its claim")
-        if self.claim is not None and max(abs(self.claim - self.margin - self.low), abs(self.claim + self.margin - self.high)) > 1e-9:
+        if (
+            self.claim is not None
+            and max(abs(self.claim - self.margin - self.low), abs(self.claim + self.margin - self.high)) > 1e-9
+        ):
             raise ValueError(f"low and high must be claim ± margin: {self.claim} ± {self.margin}")
         if self.n is None and self.grade != "D":
             raise ValueError(f"grade {self.grade} needs n; without n the grade is D")
@@ -140,7 +153,11 @@ def read_benchmarks(path: Path, known: dict[str, Metric]) -> dict[str, Benchmark
     records = _read(path, Benchmark)
     problems = [f"[{b.id}] {unknown('metric', b.metric_id, list(known))}" for b in records.values() if b.metric_id not in known]
     firsts = [b.metric_id for b in records.values() if b.primary]
-    problems += [f"metric {m!r} has {firsts.count(m)} primary references; one is allowed" for m in sorted(set(firsts)) if firsts.count(m) > 1]
+    problems += [
+        f"metric {m!r} has {firsts.count(m)} primary references; one is allowed"
+        for m in sorted(set(firsts))
+        if firsts.count(m) > 1
+    ]
     if problems:
         raise ContractError(str(path), problems)
     return records

@@ -34,7 +34,13 @@ def health_line(health: Mapping[str, object], lang: Lang) -> Html:
     parts = {"n_rows": number(rows, "health_rows", "count", lang)}
     if bad:
         share = number(bad / max(rows + bad, 1), "health_quarantined_share", "share", lang)
-        text = phrase("health_some", lang, n_rows=number(rows + bad, "health_rows", "count", lang), n_bad=number(bad, "health_quarantined", "count", lang), share=share)
+        text = phrase(
+            "health_some",
+            lang,
+            n_rows=number(rows + bad, "health_rows", "count", lang),
+            n_bad=number(bad, "health_quarantined", "count", lang),
+            share=share,
+        )
     else:
         text = phrase("health_good", lang, **parts)
     remarks_count = int(health.get("n_remarks", 0))
@@ -62,7 +68,9 @@ def kpi_strip(items: Iterable[Mapping[str, object]], lang: Lang) -> Html:
         verdict = str(item["verdict"])
         words = phrase(f"verdict_{verdict}", lang)
         lines = "".join(
-            f'<p class="kpi-{part}">{item[part].html}</p>' for part in ("interval", "change", "reference") if isinstance(item.get(part), Text)
+            f'<p class="kpi-{part}">{item[part].html}</p>'
+            for part in ("interval", "change", "reference")
+            if isinstance(item.get(part), Text)
         )
         cards.append(
             f'<article class="kpi v-{verdict}"><h3 class="kpi-name">{item["name"].html}</h3><p class="kpi-value">{item["value"].html}</p>'
@@ -77,11 +85,18 @@ def cannot_tell(untold: tuple[Text, Text, Text] | None, lang: Lang) -> Html | No
     if untold is None:
         return None
     keys = ("cannot_asked", "cannot_why", "cannot_needed")
-    rows = [phrase(k, lang, **{k.removeprefix("cannot_").replace("asked", "question").replace("why", "reason"): t}) for k, t in zip(keys, untold, strict=True)]
-    return Html(f'<div class="cannot-tell"><p><strong>{phrase("cannot_tell", lang).html}</strong></p>{"".join(f"<p>{r.html}</p>" for r in rows)}</div>')
+    rows = [
+        phrase(k, lang, **{k.removeprefix("cannot_").replace("asked", "question").replace("why", "reason"): t})
+        for k, t in zip(keys, untold, strict=True)
+    ]
+    return Html(
+        f'<div class="cannot-tell"><p><strong>{phrase("cannot_tell", lang).html}</strong></p>{"".join(f"<p>{r.html}</p>" for r in rows)}</div>'
+    )
 
 
-def grid(rows: Iterable[Mapping[str, object]], columns: Mapping[str, str], lang: Lang, caption: Text | None = None) -> Html | None:
+def grid(
+    rows: Iterable[Mapping[str, object]], columns: Mapping[str, str], lang: Lang, caption: Text | None = None
+) -> Html | None:
     """A table, or None without rows.
 
     Parameters
@@ -101,7 +116,9 @@ def grid(rows: Iterable[Mapping[str, object]], columns: Mapping[str, str], lang:
         cells = "".join(f'<th scope="row">{c}</th>' if i == 0 else f"<td>{c}</td>" for i, c in enumerate(row))
         body.append(f"<tr>{cells}</tr>")
     title = f"<caption>{caption.html}</caption>" if caption else ""
-    return Html(f'<div class="table-scroll"><table class="grid">{title}<thead><tr>{head}</tr></thead><tbody>{"".join(body)}</tbody></table></div>')
+    return Html(
+        f'<div class="table-scroll"><table class="grid">{title}<thead><tr>{head}</tr></thead><tbody>{"".join(body)}</tbody></table></div>'
+    )
 
 
 def definitions(metric_ids: Iterable[str], lang: Lang) -> Html:
@@ -121,7 +138,9 @@ def definitions(metric_ids: Iterable[str], lang: Lang) -> Html:
             facts.append((phrase("col_caution", lang), constants(m.text("caution", lang))))
         facts.append((phrase("col_source", lang), fixed(", ".join(m.source))))
         body = "".join(f"<li>{k.html}{phrase('colon', lang).plain}{v.html}</li>" for k, v in facts)
-        items.append(f'<dt id="def-{m.id}">{constants(m.text("name", lang)).html} <code>{m.id}</code></dt><dd><ul>{body}</ul></dd>')
+        items.append(
+            f'<dt id="def-{m.id}">{constants(m.text("name", lang)).html} <code>{m.id}</code></dt><dd><ul>{body}</ul></dd>'
+        )
     return Html(f'<dl class="definitions">{"".join(items)}</dl>')
 
 
