@@ -14,7 +14,8 @@ __all__ = ["ORDER_CHANNELS", "STATUSES", "fill", "refunds"]
 ORDER_CHANNELS = ["community", "guide_chat", "mini_program", "live_room", "store", "marketplace"]
 STATUSES = ["paid", "unpaid", "closed"]
 _FACES_FEN = np.array([300, 500, 1000, 2000])
-_MAX_LINES = 6
+_MAX_LINES = 8
+_MAX_QUANTITY = 6
 _TOKEN_FEN = 590  # what a freeloader spends for the reward
 
 
@@ -119,7 +120,8 @@ def _route(shared: Shared, people: People, order: dict[str, np.ndarray], rng: np
     private = order["is_first"] | (rng.random(n) < share)
     through = private & inside & (rng.random(n) < c.group_order_share)
     other = rng.choice([1, 2, 3], n, p=[0.4, 0.45, 0.15])
-    public = np.where(rng.random(n) < 0.66, 4, 5)
+    online = np.where(member >= 0, people.is_online[np.maximum(member, 0)], rng.random(n) < shared.world.purchase.online_share)
+    public = np.where(rng.random(n) < np.where(online, 0.8, 0.1), 5, 4)
     order["is_private"] = private
     order["group"] = np.where(through, order["group"], -1)
     order["channel"] = np.where(through, 0, np.where(private, other, public))
@@ -190,7 +192,8 @@ def _lines(
 ) -> dict[str, np.ndarray]:
     world, product = shared.world, shared.product
     n = len(value)
-    count = np.minimum(1 + rng.poisson(world.purchase.extra_lines, n), _MAX_LINES)
+    extra = world.purchase.extra_lines * np.clip(value / world.purchase.spend_mean_fen, 0.3, 4.0)
+    count = np.minimum(1 + rng.poisson(extra), _MAX_LINES)
     count = np.where(value <= _TOKEN_FEN, 1, count)
     personas = world.column("categories", "personas")
     share = np.array(world.column("categories", "share"))[None] * np.array(personas).T
@@ -202,14 +205,16 @@ def _lines(
     weights = np.r_[0.0, np.cumsum(product["popularity"])]
     first = np.searchsorted(product["category"], category)
     end = np.searchsorted(product["category"], category, side="right")
-    chosen = timeline.pick(rng, weights, first, end)
+    wanted = value[row] / count[row]
+    tries = np.stack([timeline.pick(rng, weights, first, end) for _ in range(2)])
+    closer = np.argmin(np.abs(np.log(product["price"][tries] / wanted)), axis=0)
+    chosen = tries[closer, np.arange(len(row))]
     # a complement takes the place of the second line
     is_second = np.flatnonzero(number == 1)
     brings = product["complement"][chosen[is_second - 1]]
     planted = (brings >= 0) & (rng.random(len(is_second)) < world.purchase.complement_share)
     chosen[is_second[planted]] = brings[planted]
-    wanted = value[row] / count[row] / product["price"][chosen]
-    quantity = np.maximum(np.floor(wanted + rng.random(len(row))), 1)
+    quantity = np.clip(np.floor(wanted / product["price"][chosen] + rng.random(len(row))), 1, _MAX_QUANTITY)
     return {"order": row, "line_no": number + 1, "product": chosen, "quantity": quantity}
 
 

@@ -84,9 +84,9 @@ def _write_people(
 ) -> None:
     world = shared.world
     words, channels = world.vocabulary, world.column("channels", "id")
-    store_city = np.arange(world.stores) % len(words.cities)
-    city = np.where(rng.random(who.n) < 0.93, store_city[who.store], rng.integers(0, len(words.cities), who.n))
-    walk_in = len(channels) + (rng.random(who.n) < 0.35)
+    cities = list(words.places)
+    store_city = np.arange(world.stores) % len(cities)
+    city = np.where(rng.random(who.n) < 0.93, store_city[who.store], rng.integers(0, len(cities), who.n))
     birthday = [
         f"{m:02d}-{d:02d}"
         for m, days in enumerate((31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31), 1)
@@ -98,11 +98,13 @@ def _write_people(
         {
             "member_id": block.first_member + np.arange(who.n),
             "joined_at": who.joined,
-            "acquisition_channel": category(np.where(who.channel >= 0, who.channel, walk_in), [*channels, *WALK_IN]),
+            "acquisition_channel": category(
+                np.where(who.channel >= 0, who.channel, len(channels) + who.is_online), [*channels, *WALK_IN]
+            ),
             "home_store_id": who.store,
             "guide_staff_id": shared.seat_guide[who.seat, -1],
             "persona": category(who.persona, world.column("personas", "id")),
-            "city": category(city, words.cities),
+            "city": category(city, cities),
             "birth_month_day": category(np.where(known, rng.integers(0, 365, who.n), -1), birthday),
             "daily_rhythm": category(who.rhythm, ["morning", "noon", "evening"]),
         },

@@ -42,6 +42,7 @@ class People:
     spend: np.ndarray  # mean order value, fen
     joined: np.ndarray
     channel: np.ndarray  # -1 walk-in
+    is_online: np.ndarray  # buys in the online shop rather than in the store
     starts: np.ndarray  # repeat purchases may begin
     first_order: np.ndarray  # planted first order of a lead, nan without one
     is_freeloader: np.ndarray
@@ -95,6 +96,7 @@ def draw(shared: Shared, block: Block, rng: np.random.Generator) -> People:
         dropout=rng.beta(p.dropout_a, p.dropout_b, n),
         spend=spend,
         joined=joined,
+        is_online=rng.random(n) < world.purchase.online_share,
         channel=np.r_[lead["channel"][becomes], np.full(walk_in, -1)],
         starts=np.where(np.arange(n) < k, late, joined),
         first_order=ordered,

@@ -28,7 +28,7 @@ class Shared:
     store_quality: np.ndarray
     store_week: np.ndarray  # (stores, weeks) factor on purchases
     staff: dict[str, np.ndarray]  # store, position, hired, left (inf while there)
-    seat_guide: np.ndarray  # (seats, days) staff index serving the seat
+    seat_guide: np.ndarray  # (seats, days) staff index serving the seat, -1 while it is empty
     seat_gap: np.ndarray  # (seats, days) factor after a guide left
     group: dict[str, np.ndarray]  # store, kind, capacity, created (float day), weight, seat, operator, response
     reach: np.ndarray  # (channels, stores, days) expected reach
@@ -103,7 +103,7 @@ def _guides(world: World, rng: np.random.Generator, affected: np.ndarray) -> tup
     """Fill every seat of every store with guides one after the other; a gap follows each departure."""
     p, n = world.community, world.n_days
     seats = world.stores * p.guides_per_store
-    serving = np.zeros((seats, n), int)
+    serving = np.full((seats, n), -1)
     gap = np.ones((seats, n))
     rows: list[tuple[int, int, float, float]] = []
     leaving = rng.random(seats) < world.turnover.share
@@ -119,8 +119,8 @@ def _guides(world: World, rng: np.random.Generator, affected: np.ndarray) -> tup
                 wave = None
             else:
                 effect, days = p.guide_gap_effect, p.guide_gap_days
-            day = max(int(hired), 0)
-            serving[seat, day:] = len(rows)
+            day = max(int(hired) + 1, 0)
+            serving[seat, day : int(min(left, n))] = len(rows)
             rows.append((store, seat, hired, left if left < n else np.inf))
             if left >= n:
                 break

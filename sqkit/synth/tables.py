@@ -40,18 +40,15 @@ def write_channel_days(shared: Shared, reach: np.ndarray, writer: Writer) -> Non
 def _places(shared: Shared, writer: Writer, rng: np.random.Generator) -> None:
     world, words, n = shared.world, shared.world.vocabulary, shared.world.n_days
     stores = np.arange(world.stores)
-    names = []
-    for s in stores:
-        round_, street = divmod(int(s), len(words.streets))
-        number = "" if round_ == 0 else str(round_ + 1)
-        names.append(f"{words.cities[s % len(words.cities)]}{words.streets[street]}{number}{words.store_suffix}")
+    cities = list(words.places)
+    names = [_store_name(int(s), words.places, words.store_suffix) for s in stores]
     pilot = shared.store_start == world.community_start
     writer.write(
         "stores",
         {
             "store_id": stores,
             "name": np.array(names, dtype=object),
-            "city": category(stores % len(words.cities), words.cities),
+            "city": category(stores % len(cities), cities),
             "opened_on": -rng.integers(60, 1500, world.stores) - round(world.size.history_months * 31),
             "community_started_on": shared.store_start,
             "is_pilot": pilot,
@@ -96,6 +93,14 @@ def _places(shared: Shared, writer: Writer, rng: np.random.Generator) -> None:
     _hours(shared, writer, rng, operators)
     _costs(shared, writer, rng)
     _live_rooms(shared, writer, rng)
+
+
+def _store_name(number: int, places: dict[str, list[str]], suffix: str) -> str:
+    """Return city and quarter, with a number once the quarters are used up."""
+    row, at = divmod(number, len(places))
+    city = list(places)[at]
+    again, quarter = divmod(row, len(places[city]))
+    return f"{city}{places[city][quarter]}{again + 1 if again else ''}{suffix}"
 
 
 def _hours(shared: Shared, writer: Writer, rng: np.random.Generator, operators: int) -> None:

@@ -87,6 +87,8 @@ def test_rows_agree_with_each_other(con):
         "s.group_id = x.group_id AND s.member_id = x.member_id AND s.joined_at <= x.sent_at)",
         "SELECT count(*) FROM orders o WHERE o.group_id IS NOT NULL AND NOT EXISTS (SELECT 1 FROM memberships s WHERE "
         "s.group_id = o.group_id AND s.member_id = o.member_id AND s.joined_at <= o.ordered_at + INTERVAL 1 SECOND)",
+        "SELECT count(*) FROM orders o JOIN staff g ON g.staff_id = o.guide_staff_id "
+        "WHERE o.ordered_at < g.hired_at OR o.ordered_at > g.left_at OR o.store_id <> g.store_id",
         "SELECT count(*) FROM leads WHERE first_order_at < added_at OR group_joined_at < added_at",
         "SELECT count(*) FROM leads WHERE member_id IS NULL AND (first_order_at IS NOT NULL OR group_joined_at IS NOT NULL)",
         "SELECT count(*) FROM (SELECT sum(points) OVER (PARTITION BY member_id ORDER BY posted_at, points DESC) AS held "
