@@ -11,6 +11,7 @@ import os
 import shutil
 import sys
 import tempfile
+import time
 import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -133,9 +134,9 @@ class Source:
         return [need for need in needs if not self._filled(need)]
 
     def _filled(self, need: str) -> bool:
-        table, _, column = need.partition(".")
+        table, dot, column = need.partition(".")
         contract = contracts.table(table)
-        if column:
+        if dot:
             contract.column(column)
         held = self.manifest["tables"].get(table, {"n_rows": 0, "filled": []})
         return held["n_rows"] > 0 and (not column or column in held["filled"])
@@ -312,7 +313,12 @@ def _locked(source_id: str) -> Iterator[None]:
         if sys.platform == "win32":
             import msvcrt
 
-            msvcrt.locking(handle, msvcrt.LK_LOCK, 1)
+            while True:
+                try:
+                    msvcrt.locking(handle, msvcrt.LK_NBLCK, 1)
+                    break
+                except OSError:  # another process holds it
+                    time.sleep(0.1)
         else:
             import fcntl
 
