@@ -25,7 +25,8 @@ def collect(out: Path) -> list[dict[str, Any]]:
         entry |= {k: manifest[k] for k in ("notebook", "notebook_title", "lang", "folder", "name", "parameters")}
         if manifest["status"] == "ok":
             entry |= {
-                "page": f"{manifest['folder']}/{manifest['name']}.html", "title": manifest["title"], "context": manifest["context"],
+                "page": f"{manifest['folder']}/{manifest['name']}.html",
+                "title": manifest["title"], "context": manifest["context"],
                 "files": [f"{manifest['folder']}/{f}" for f in manifest["files"] if not f.endswith(".html")],
                 "sentence": (manifest["sentences"] or [""])[0], "status": "stale" if entry["failure"] else "ok",
             }  # fmt: skip

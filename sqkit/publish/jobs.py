@@ -100,7 +100,7 @@ def slug(text: str) -> str:
     Examples
     --------
     >>> slug("S03"), slug("../../x")
-    ('S03', 'x-5e7a4f90')
+    ('S03', 'x-9cdf6a50')
     """
     kept = "".join(c if c.isalnum() or c in "_-." else "-" for c in unicodedata.normalize("NFC", text))
     kept = re.sub(r"-{2,}|\.{2,}", "-", kept).strip("-. ")[:48]

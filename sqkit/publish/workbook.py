@@ -19,9 +19,8 @@ from sqkit.publish.texts import say, verdict
 __all__ = ["guarded", "sheet_name", "write_workbook"]
 
 SAFE = {"strings_to_formulas": False, "strings_to_urls": False, "strings_to_numbers": False, "in_memory": True}
-COLUMNS = (
-    "metric_id", "scope", "period", "value", "low", "high", "level", "n", "n_clusters", "verdict", "reference_id", "method", "sentence",
-)  # fmt: skip
+PLAIN = ("metric_id", "scope", "period", "value", "low", "high", "level", "n", "n_clusters", "verdict")
+COLUMNS = (*PLAIN, "reference_id", "method", "sentence")
 RISKY = re.compile(r"\s*[=+\-@\t\r\n\uff1d\uff0b\uff0d\uff20]")
 LONGEST = 32_000
 
