@@ -80,8 +80,8 @@ def demo(
     members: Annotated[int, typer.Option(min=1)] = 20_000,
     stores: Annotated[int, typer.Option(min=1)] = 12,
     groups: Annotated[int, typer.Option(min=1)] = 150,
-    seed: Annotated[int, typer.Option()] = 20260601,
-    scenario: Annotated[str, typer.Option()] = "base",
+    seed: Annotated[int, typer.Option()] = 2026,
+    scenario: Annotated[str, typer.Option()] = "baseline",
     workers: Annotated[int, typer.Option(min=1)] = 2,
     force: Annotated[bool, typer.Option("--force")] = False,
 ) -> int:

@@ -105,6 +105,7 @@ def build(source_id: str, progress: Callable[[str, float], None] | None = None) 
             target = folder / f"{fact.name}.parquet"
             if source.missing(*fact.needs):
                 target.unlink(missing_ok=True)
+                engine.execute(_empty_view(fact))
                 continue
             aside = folder / f".{fact.name}.{uuid.uuid4().hex}.tmp"
             engine.execute(f"COPY ({fact.sql}) TO '{_quoted(aside)}' (FORMAT parquet, COMPRESSION zstd)")
@@ -140,7 +141,7 @@ def connect(source: sources.Source, as_of: date) -> duckdb.DuckDBPyConnection:
     state = source.home / "facts" / "built.json"
     built = json.loads(state.read_text(encoding="utf-8")) if state.exists() else {}
     if built.get("fingerprint") != _fingerprint(source):
-        again = "sqkit demo --rebuild" if source.manifest.get("kind") == "demo" else f"sqkit data facts {source.id}"
+        again = "sqkit demo" if source.manifest.get("kind") == "demo" else f"sqkit data add {source.id} --force"
         raise MissingDataError(f"the derived tables of source {source.id!r} are absent or older than its data. Run: {again}")
     engine = source.connect()
     engine.execute(_months_view(source))
@@ -150,4 +151,11 @@ def connect(source: sources.Source, as_of: date) -> duckdb.DuckDBPyConnection:
             reader = f"read_parquet('{_quoted(stored)}')"
             sql = fact.as_of.format(stored=reader, as_of=as_of.isoformat()) if fact.as_of else f"SELECT * FROM {reader}"
             engine.execute(f"CREATE OR REPLACE VIEW {fact.name} AS {sql}")
+        else:
+            engine.execute(_empty_view(fact))
     return engine
+
+
+def _empty_view(fact: Fact) -> str:
+    """Return SQL for the view of a fact that was not built: its columns and no row, so that facts above it run."""
+    return f"CREATE OR REPLACE VIEW {fact.name} AS SELECT * FROM ({fact.sql}) AS nothing WHERE FALSE"

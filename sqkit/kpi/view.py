@@ -88,11 +88,13 @@ def _told_interval(card: Card, reading: Reading, lang: Lang) -> Text:
     if made is None:
         return phrase("no_interval_census", lang)
     text = phrase("ci", lang, level=labels.fixed(LEVEL), interval=_span(card.measured, reading, lang))
-    if made.coverage is None:
+    if made.note == "known_coverage" and made.coverage is not None:
+        covered = labels.fixed(f"{made.coverage:.0%}")
+    elif made.note == "rare_events":
+        kind = m.kind if (m := card.metric).kind in stats.RARE_COVERAGE else "ratio"
+        covered = labels.fixed("–".join(f"{c:.0f}%" for c in stats.RARE_COVERAGE[kind]))
+    else:
         return text
-    covered = phrase(
-        "percent_range", lang, low=labels.fixed(f"{made.coverage[0]:.0f}"), high=labels.fixed(f"{made.coverage[1]:.0f}")
-    )
     return join([text, phrase(made.note, lang, coverage=covered)], lang, "small_separator")
 
 
