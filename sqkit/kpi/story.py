@@ -84,7 +84,7 @@ def _item(card: Card, reading: Reading, lang: Lang) -> Text:
 def what(reading: Reading, cards: list[Card], lang: Lang) -> Text:
     """Return the first sentence: which KPIs lie outside their reference for certain."""
     judged = [c for c in cards if c.benchmark is not None and c.measured.state == "ok"]
-    out = sorted((c for c in judged if c.verdict in ("above", "below")), key=lambda c: -c.distance)
+    out = sorted((c for c in judged if c.verdict in ("above", "below")), key=lambda c: (not _is_wrong(c), -c.distance))
     unclear = [c for c in judged if c.verdict == "not_distinguishable"]
     within = [c for c in judged if c.verdict == "within"]
     store = phrase("store_prefix", lang, store=name(reading.store_name())) if reading.store else raw("")
@@ -103,6 +103,10 @@ def what(reading: Reading, cards: list[Card], lang: Lang) -> Text:
         return phrase("what_nothing", lang, **common)
     counts = {"n_within": len(within), "n_unclear": len(unclear)}
     return phrase("what_inside", lang, **common, **{k: number(v, "verdicts", "count", lang) for k, v in counts.items()})
+
+
+def _is_wrong(card: Card) -> bool:
+    return card.verdict == {"higher": "below", "lower": "above"}.get(card.metric.better)
 
 
 def why(reading: Reading, drivers: list[Driver], earlier: Period, lang: Lang) -> Text:
@@ -148,8 +152,7 @@ def one_sided_events(reading: Reading, earlier: Period) -> list[dict[str, str]]:
 
 def todo(reading: Reading, cards: list[Card], lang: Lang) -> Text:
     """Return the third sentence: the one thing to do, from the KPI furthest on the wrong side."""
-    wrong = {"higher": "below", "lower": "above"}
-    bad = [c for c in cards if c.verdict == wrong.get(c.metric.better) and c.metric.text("lever", lang)]
+    bad = [c for c in cards if _is_wrong(c) and c.metric.text("lever", lang)]
     if bad:
         card = max(bad, key=lambda c: c.distance)
         m, mark = card.metric, card.benchmark

@@ -264,15 +264,12 @@ def _end_of(month_on):
 def trend_note(t: Trend, lang: Lang) -> Text:
     """Return the small print of a control chart, with its false-alarm rate."""
     chart = phrase(f"chart_{t.method}", lang)
+    text = phrase("note_trend", lang, definition=story.definition(t.metric, lang), chart=chart)
     rate = registry.false_alarm_rate("kpi_report")
-    return phrase(
-        "note_trend",
-        lang,
-        definition=story.definition(t.metric, lang),
-        chart=chart,
-        months=number(len(t.frame), "months_charted", "count", lang),
-        rate=number(rate, "false_alarm_rate", "share", lang),
-    )
+    if rate is None:
+        return text
+    alarms = phrase("note_false_alarms", lang, rate=number(rate, "false_alarm_rate", "share", lang))
+    return join([text, alarms], lang, "sentence_separator")
 
 
 def table_rows(reading: Reading, cards: list[Card], earlier: Period, lang: Lang) -> list[dict]:
