@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import date, timedelta
 
 import numpy as np
 import pandas as pd
@@ -15,7 +15,7 @@ from sqkit.kpi.period import Period
 from sqkit.kpi.reading import Reading
 from sqkit.registry import Metric
 
-__all__ = ["Measured", "change", "growth", "measure", "measure_by", "series"]
+__all__ = ["Measured", "change", "compared", "growth", "measure", "measure_by", "series"]
 
 MOMENTS = ("num", "den", "num_sq", "num_den", "den_sq")
 
@@ -96,11 +96,14 @@ def _units(reading: Reading, metric: Metric, by: Sequence[str], periods: Sequenc
     if metric.kind == "multiple":
         sides += [("num_b", metric.numerator_b), ("den_b", metric.denominator_b)]
     values = [f"CAST({sql} AS DOUBLE) AS {name}" for name, sql in sides]
-    cluster = f"min({metric.cluster})" if metric.cluster else f"CAST({metric.unit} AS VARCHAR)"
-    selected = ", ".join(
-        [*columns, f"{metric.unit} AS unit_id", f"{cluster} AS cluster_id", f"CAST({metric.n or '1'} AS DOUBLE) AS n", *values]
-    )
-    return f"SELECT {selected} FROM {metric.fact} WHERE {_where(reading, metric, *periods)} GROUP BY ALL"
+    columns.append(f"CAST({metric.n or '1'} AS DOUBLE) AS n")
+    if metric.unit:
+        cluster = f"min({metric.cluster})" if metric.cluster else f"CAST({metric.unit} AS VARCHAR)"
+        columns, grouped = [*columns, f"{metric.unit} AS unit_id"], "GROUP BY ALL"
+    else:  # every row is a unit: grouping millions of rows by their own key would cost ten times the rest
+        cluster, grouped = metric.cluster, ""
+    selected = ", ".join([*columns, f"{cluster} AS cluster_id", *values])
+    return f"SELECT {selected} FROM {metric.fact} WHERE {_where(reading, metric, *periods)} {grouped}"
 
 
 def _moments(pairs: Sequence[tuple[str, str]]) -> str:
@@ -176,10 +179,22 @@ def measure(reading: Reading, metric_id: str, period: Period | None = None) -> M
 
 def _used_period(reading: Reading, metric: Metric, period: Period | None) -> Period:
     asked = period or reading.period
+    days = metric.window_days or (metric.store_window_days if reading.store else 0)
+    if days:
+        asked = Period(max(asked.last - timedelta(days=days - 1), reading.source.first_day), asked.last)
     if not metric.maturity_days:
         return asked
     late = (asked.last - reading.as_of).days + metric.maturity_days
     return asked.moved(-late) if late > 0 else asked
+
+
+def compared(reading: Reading, metric_id: str, period: Period, earlier: Period) -> tuple[Period, Period]:
+    """Return the days really compared: moved back by maturity, stretched to the metric's window, never overlapping."""
+    metric = registry.metric(metric_id)
+    later, sooner = _used_period(reading, metric, period), _used_period(reading, metric, earlier)
+    if sooner.last >= later.first:
+        sooner = Period(later.first - timedelta(days=later.days), later.first - timedelta(days=1))
+    return later, sooner
 
 
 def measure_by(reading: Reading, metric_id: str, by: Sequence[str], period: Period | None = None) -> list[Measured]:
@@ -206,9 +221,7 @@ def _joint(reading: Reading, metric: Metric, period: Period, earlier: Period) ->
     """Return joint blocks of two periods (a: earlier, b: later), or None where they cannot be compared."""
     if reading.missing(metric.id) or metric.kind in ("multiple", "census", "matched"):
         return None
-    later, sooner = _used_period(reading, metric, period), _used_period(reading, metric, earlier)
-    if sooner.last >= later.first:
-        sooner = sooner.moved(-((sooner.last - later.first).days + 1))
+    later, sooner = compared(reading, metric.id, period, earlier)
     if sooner.first < reading.source.first_day or not reading.source.has(_date_origin(metric)):
         return None
     bucket = f"{metric.date} BETWEEN DATE '{later.first}' AND DATE '{later.last}'"
@@ -261,11 +274,11 @@ def series(reading: Reading, metric_id: str, *, months: int = 24) -> pd.DataFram
     -------
     DataFrame
         One row per calendar month with data: ``month_on``, ``num``, ``den``, ``n``, ``value``, ``low``, ``high``, ``enough``.
-        Months whose units are not mature at ``as_of`` are left out.
+        Months whose units are not mature at ``as_of`` are left out. Empty for a metric with a window of its own.
     """
     metric = registry.metric(metric_id)
     columns = ["month_on", "num", "den", "n", "value", "low", "high", "enough"]
-    if reading.missing(metric_id) or metric.kind == "matched" or not reading.source.has(_date_origin(metric)):
+    if reading.missing(metric_id) or metric.kind == "matched" or metric.window_days or not reading.source.has(_date_origin(metric)):
         return pd.DataFrame(columns=columns)
     last = Period.latest(reading.as_of, "month")
     span = Period(max(last.before(months - 1).first, reading.source.first_day), last.last)

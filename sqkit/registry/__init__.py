@@ -46,6 +46,8 @@ class Metric(BaseModel):
     where: str = ""
     date: str
     maturity_days: int = Field(default=0, ge=0)
+    window_days: int = Field(default=0, ge=0)
+    store_window_days: int = Field(default=0, ge=0)
     unit: str
     numerator: str = "count(*)"
     denominator: str = "1"
@@ -75,6 +77,8 @@ class Metric(BaseModel):
     def _whole(self) -> Metric:
         if self.kind == "multiple" and not (self.numerator_b and self.denominator_b):
             raise ValueError("kind 'multiple' needs numerator_b and denominator_b")
+        if not self.unit and not self.cluster:
+            raise ValueError("an empty unit (every row is one) needs a cluster; give `cluster`, or name the row's key in `unit`")
         for field in ("caution", "lever"):
             if bool(getattr(self, f"{field}_zh")) != bool(getattr(self, f"{field}_en")):
                 raise ValueError(f"{field} must be given in both languages or in none")
