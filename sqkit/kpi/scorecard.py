@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from sqkit import registry, stats
 from sqkit.findings import Finding
 from sqkit.kpi.domain import matched_multiple
-from sqkit.kpi.measure import Measured, change, measure
+from sqkit.kpi.measure import Measured, change, compared, measure
 from sqkit.kpi.period import Period
 from sqkit.kpi.reading import Reading
 from sqkit.registry import Benchmark
@@ -30,6 +30,8 @@ class Card:
         After and before the correction over the strip; see ``findings.VERDICTS``.
     change : Interval or None
         Against the earlier period: a difference, or for totals a multiple (1 = unchanged).
+    change_from : Period or None
+        The days it is compared with.
     """
 
     measured: Measured
@@ -37,6 +39,7 @@ class Card:
     verdict: str
     raw_verdict: str
     change: stats.Interval | None = None
+    change_from: Period | None = None
 
     @property
     def metric(self) -> registry.Metric:
@@ -101,7 +104,9 @@ def scorecard(reading: Reading, metric_ids: list[str] | None = None, earlier: Pe
         else:
             raw = corrected = "no_reference"
         moved = change(reading, i, reading.period, before) if m.state == "ok" else None
-        cards.append(Card(m, mark, corrected, raw, moved if moved is not None and moved.enough else None))
+        known = moved is not None and moved.enough
+        since = compared(reading, i, reading.period, before)[1] if known else None
+        cards.append(Card(m, mark, corrected, raw, moved if known else None, since))
     return cards
 
 

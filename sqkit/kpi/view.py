@@ -38,7 +38,7 @@ def _span(m: Measured, reading: Reading, lang: Lang) -> Text:
     return interval(m.interval.low, m.interval.high, m.metric.id, m.metric.display, lang, reading.currency)
 
 
-def change_text(card: Card, earlier: Period, reading: Reading, lang: Lang) -> Text:
+def change_text(card: Card, reading: Reading, lang: Lang) -> Text:
     """Return the change against the earlier period in words, saying so when it cannot be told from noise."""
     made, m = card.change, card.metric
     if made is None:
@@ -49,7 +49,7 @@ def change_text(card: Card, earlier: Period, reading: Reading, lang: Lang) -> Te
     else:
         text = labels.change(made.value, m.id, m.display, lang, reading.currency)
     key = "change_unclear" if made.low <= neutral <= made.high else "change_against"
-    return phrase(key, lang, change=text, period=labels.period(earlier.first, earlier.last, lang))
+    return phrase(key, lang, change=text, period=labels.period(card.change_from.first, card.change_from.last, lang))
 
 
 def _reference(card: Card, reading: Reading, lang: Lang) -> Text | None:
@@ -62,7 +62,7 @@ def _reference(card: Card, reading: Reading, lang: Lang) -> Text | None:
     return join([text, grade], lang, "small_separator")
 
 
-def card_items(reading: Reading, cards: list[Card], earlier: Period, lang: Lang) -> list[dict]:
+def card_items(reading: Reading, cards: list[Card], lang: Lang) -> list[dict]:
     """Return the items of the KPI strip; metrics the source cannot answer come last, with the reason."""
     items = []
     for card in sorted(cards, key=lambda c: c.measured.state == "no_data"):
@@ -74,9 +74,10 @@ def card_items(reading: Reading, cards: list[Card], earlier: Period, lang: Lang)
                 "name": story.metric_name(m.metric, lang),
                 "value": _value(m, reading, lang),
                 "interval": _told_interval(card, reading, lang) if told else story.reason(reading, card, lang),
-                "change": change_text(card, earlier, reading, lang) if told else None,
+                "change": change_text(card, reading, lang) if told else None,
                 "reference": _reference(card, reading, lang),
                 "verdict": card.verdict,
+                "window": labels.period(m.period.first, m.period.last, lang) if told and m.period != reading.period else None,
                 "series": line["value"].tolist() if told else [],
             }
         )
@@ -272,7 +273,7 @@ def trend_note(t: Trend, lang: Lang) -> Text:
     return join([text, alarms], lang, "sentence_separator")
 
 
-def table_rows(reading: Reading, cards: list[Card], earlier: Period, lang: Lang) -> list[dict]:
+def table_rows(reading: Reading, cards: list[Card], lang: Lang) -> list[dict]:
     """Return one row per card for the table of all metrics."""
     rows = []
     for card in cards:
@@ -285,7 +286,7 @@ def table_rows(reading: Reading, cards: list[Card], earlier: Period, lang: Lang)
                 "interval": _span(m, reading, lang) if told else story.reason(reading, card, lang),
                 "verdict": phrase(f"verdict_{card.verdict}", lang),
                 "reference": _reference(card, reading, lang) or labels.raw(""),
-                "change": change_text(card, earlier, reading, lang) if told else labels.raw(""),
+                "change": change_text(card, reading, lang) if told else labels.raw(""),
                 "n": labels.count(m.n, lang) if told else labels.raw(""),
                 "period": labels.period(m.period.first, m.period.last, lang),
             }

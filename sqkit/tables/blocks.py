@@ -61,7 +61,7 @@ def kpi_strip(items: Iterable[Mapping[str, object]], lang: Lang) -> Html:
     Parameters
     ----------
     items : iterable of mappings
-        ``name, value, interval, change, reference, detail`` (Text), ``verdict`` (id), ``series`` (values of a small line).
+        ``name, value, interval, window, change, reference`` (Text or None), ``verdict`` (id), ``series`` (values of a small line).
     """
     cards = []
     for item in items:
@@ -69,7 +69,7 @@ def kpi_strip(items: Iterable[Mapping[str, object]], lang: Lang) -> Html:
         words = phrase(f"verdict_{verdict}", lang)
         lines = "".join(
             f'<p class="kpi-{part}">{item[part].html}</p>'
-            for part in ("interval", "change", "reference")
+            for part in ("interval", "window", "change", "reference")
             if isinstance(item.get(part), Text)
         )
         cards.append(
