@@ -21,6 +21,7 @@ from pydantic import BaseModel, ConfigDict
 from sqkit import sources
 from sqkit.config import PACKAGE
 from sqkit.errors import InputError, MissingDataError
+from sqkit.sources.store import parquet
 
 __all__ = ["Fact", "build", "complete_months", "connect", "records"]
 
@@ -91,7 +92,7 @@ def build(source_id: str, progress: Callable[[str, float], None] | None = None) 
     Returns
     -------
     dict of str to int
-        Rows per fact built; facts whose needs are missing are absent.
+        Rows per fact built; a fact whose needs are missing is not named and stands as an empty table, so that facts above it run.
     """
     source = sources.load(source_id)
     folder = source.home / "facts"
@@ -103,15 +104,17 @@ def build(source_id: str, progress: Callable[[str, float], None] | None = None) 
             if progress:
                 progress(fact.name, place / len(records()))
             target = folder / f"{fact.name}.parquet"
-            if source.missing(*fact.needs):
-                target.unlink(missing_ok=True)
-                engine.execute(_empty_view(fact))
-                continue
+            lacks = source.missing(*fact.needs)
+            sql = f"SELECT * FROM ({fact.sql}) AS f WHERE FALSE" if lacks else fact.sql
             aside = folder / f".{fact.name}.{uuid.uuid4().hex}.tmp"
-            engine.execute(f"COPY ({fact.sql}) TO '{_quoted(aside)}' (FORMAT parquet, COMPRESSION zstd)")
-            os.replace(aside, target)
-            engine.execute(f"CREATE OR REPLACE VIEW {fact.name} AS SELECT * FROM read_parquet('{_quoted(target)}')")
-            rows[fact.name] = engine.execute(f"SELECT count(*) FROM {fact.name}").fetchone()[0]
+            try:
+                engine.execute(f"COPY ({sql}) TO '{_quoted(aside)}' (FORMAT parquet, COMPRESSION zstd)")
+                os.replace(aside, target)
+            finally:
+                aside.unlink(missing_ok=True)
+            engine.execute(f"CREATE OR REPLACE VIEW {fact.name} AS SELECT * FROM {parquet(target)}")
+            if not lacks:
+                rows[fact.name] = engine.execute(f"SELECT count(*) FROM {fact.name}").fetchone()[0]
     state = folder / f".built.{uuid.uuid4().hex}.tmp"
     state.write_text(json.dumps({"fingerprint": _fingerprint(source), "rows": rows}), encoding="utf-8")
     os.replace(state, folder / "built.json")
@@ -148,14 +151,7 @@ def connect(source: sources.Source, as_of: date) -> duckdb.DuckDBPyConnection:
     for fact in records().values():
         stored = source.home / "facts" / f"{fact.name}.parquet"
         if stored.exists():
-            reader = f"read_parquet('{_quoted(stored)}')"
+            reader = parquet(stored)
             sql = fact.as_of.format(stored=reader, as_of=as_of.isoformat()) if fact.as_of else f"SELECT * FROM {reader}"
             engine.execute(f"CREATE OR REPLACE VIEW {fact.name} AS {sql}")
-        else:
-            engine.execute(_empty_view(fact))
     return engine
-
-
-def _empty_view(fact: Fact) -> str:
-    """Return SQL for the view of a fact that was not built: its columns and no row, so that facts above it run."""
-    return f"CREATE OR REPLACE VIEW {fact.name} AS SELECT * FROM ({fact.sql}) AS nothing WHERE FALSE"
