@@ -13,6 +13,23 @@ from sqkit import cli
 from sqkit.config import root
 from sqkit.publish import house
 
+RECORD = """
+id = "mine"
+zh = "mine"
+en = "mine"
+currency = "CNY"
+time_zone = "Asia/Shanghai"
+origin.path = "."
+
+[tables.orders]
+file = "orders.csv"
+columns.order_id = "id"
+columns.ordered_at = "stamp(day, '%Y-%m-%d')"
+columns.status = "'paid'"
+columns.gross_fen = "fen(paid)"
+columns.paid_fen = "fen(paid)"
+"""
+
 
 def walk(command, path=()):
     yield path, command
@@ -133,3 +150,22 @@ def test_a_page_is_checked_for_stray_digits(capsys, tmp_path):
 def test_version(capsys):
     code, out, _ = sqkit(capsys, "version")
     assert code == 0 and re.match(r"sqkit \d", out)
+
+
+def test_a_source_is_admitted_described_and_removed(capsys, monkeypatch, tmp_path):
+    monkeypatch.setenv("SQKIT_DATA", str(tmp_path))
+    raw = tmp_path / "raw"
+    raw.mkdir()
+    (raw / "orders.csv").write_text("id,day,paid\nA,2026-06-01,12.50\nB,2026-06-02,x\n", encoding="utf-8")
+    record = tmp_path / "mine.toml"
+    record.write_text(RECORD, encoding="utf-8")
+    code, out, err = sqkit(capsys, "data", "add", str(record), "--path", str(raw))
+    assert code == 0 and "Admitted mine" in out, err
+    code, out, _ = sqkit(capsys, "data", "check", "mine")
+    assert "orders: 1 rows" in out
+    assert code == 1 and "\n  x " in out  # the unreadable amount is an error of the data
+    assert sqkit(capsys, "data", "facts", "mine")[0] == 0
+    assert "mine" in sqkit(capsys, "data", "list")[1]
+    assert sqkit(capsys, "data", "remove", "mine", "--yes")[0] == 0
+    code, _, err = sqkit(capsys, "data", "check", "mine")
+    assert code == 3 and "mine" in err

@@ -11,18 +11,18 @@ from sqkit.cli.text import language, say, step, tell
 
 __all__ = ["admitted", "data_add", "data_check", "data_facts", "data_list", "data_remove"]
 
+SIGNS = {"info": " ", "warning": "!", "error": "x"}
+
 
 def admitted(manifest: dict[str, Any]) -> None:
     """Say what was admitted."""
     rows = sum(t["n_rows"] for t in manifest["tables"].values())
-    failed = [c for c in manifest["checks"] if c.get("n_failed")]
     tell(
         "m_admitted",
         id=manifest["id"],
         tables=len(manifest["tables"]),
         rows=f"{rows:,}",
-        checks=len(manifest["checks"]),
-        failed=len(failed),
+        remarks=len(manifest["checks"]),
     )
 
 
@@ -67,14 +67,11 @@ def data_check(source: Annotated[str, typer.Argument()]) -> int:
     describe(source)
     for name, table in manifest["tables"].items():
         typer.echo("  " + say("m_table", table=name, rows=f"{table['n_rows']:,}", columns=", ".join(table["filled"])))
-    failed = [c for c in manifest["checks"] if c.get("n_failed")]
-    for one in failed:
-        typer.echo("  ! " + "  ".join(f"{k}={v}" for k, v in one.items() if v not in (None, "")))
-    if failed:
-        tell("m_check_bad", n=len(failed))
-        return 1
-    tell("m_check_good", n=len(manifest["checks"]))
-    return 0
+    for remark in manifest["checks"]:
+        typer.echo(f"  {SIGNS[remark['severity']]} {remark[language()]}")
+    bad = [c for c in manifest["checks"] if c["severity"] == "error"]
+    tell("m_remarks", n=len(manifest["checks"]), bad=len(bad))
+    return int(bool(bad))
 
 
 def data_remove(source: Annotated[str, typer.Argument()], yes: Annotated[bool, typer.Option("--yes")] = False) -> None:

@@ -19,7 +19,8 @@ def batch(place, text: str):
 
 
 def test_the_matrix_is_complete(place, book):
-    run = f'title = "x"\n[[run]]\nnotebooks = ["{book.as_posix()}"]\nsource = "tiny"\nstore = "*"\ndeadline_s = 60\nparams = {{ months = 3 }}\n'
+    run = f'title = "x"\n[[run]]\nnotebooks = ["{book.as_posix()}"]\nsource = "tiny"\nstore = "*"\ndeadline_s = 60\n'
+    run += "params = { months = 3 }\n"
     jobs = read_batch(batch(place, run))
     found = {(j.parameters["store"], j.parameters["lang"]) for j in jobs}
     assert found == {(s, lang) for s in ("", "S01", "S02", "S03") for lang in ("zh", "en")} and len(jobs) == 8

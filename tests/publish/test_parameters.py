@@ -83,8 +83,16 @@ def test_all_problems_come_at_once_with_all_that_is_declared():
 
 @pytest.mark.parametrize(
     "name, text, value",
-    [("store", "0012", "0012"), ("store", "NO", "NO"), ("months", "-3", -3), ("share", "1", 1.0), ("draft", "yes", True)]
-    + [("stores", "a, b,", ["a", "b"]), ("stores", '["a,b"]', ["a,b"]), ("lang", "en", "en")],
+    [
+        ("store", "0012", "0012"),
+        ("store", "NO", "NO"),
+        ("months", "-3", -3),
+        ("share", "1", 1.0),
+        ("draft", "yes", True),
+        ("stores", "a, b,", ["a", "b"]),
+        ("stores", '["a,b"]', ["a,b"]),
+        ("lang", "en", "en"),
+    ],
 )
 def test_text_is_read_by_the_declared_type(name, text, value):
     parameters = declared(cell(DECLARED), "x.ipynb")

@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 from html.parser import HTMLParser
+from itertools import pairwise
 
 import fixtures
 import nbformat
@@ -18,8 +19,8 @@ from sqkit.publish import render, scan
 from sqkit.publish.sanitize import clean
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-FLAGS = "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking".split()
-FLAGS += "--disable-component-update --disable-sync --virtual-time-budget=2000".split()
+FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
+FLAGS += ["--disable-component-update", "--disable-sync", "--virtual-time-budget=2000"]
 MARK = "document.body.setAttribute('data-ran','yes')"
 HOSTILE = [
     f"<script>{MARK}</script>",
@@ -49,14 +50,23 @@ OUTSIDE = [
     '<style>@import "http://example.org/x.css";</style>',
 ]
 
+ORDER = {
+    "title": {"zh": "T", "en": "T"},
+    "lang": "en",
+    "parameters": {},
+    "cell": "",
+    "key": "0",
+    "input_hash": "",
+    "notebook": "a.ipynb",
+}
+
 
 def shown(*outputs: str, lang: str = "en", prose: str = "# T") -> render.Page:
     """The page of a notebook that displays these pieces of HTML."""
     cell = nbformat.v4.new_code_cell("show()", execution_count=1)
     cell.outputs = [nbformat.v4.new_output("display_data", {"text/html": o}) for o in outputs]
     book = nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell(prose), cell])
-    order = {"title": {"zh": "T", "en": "T"}, "lang": lang, "parameters": {"store": "<b>"}, "cell": "store: str = '<b>'"}
-    order |= {"key": "0" * 64, "input_hash": "", "notebook": "/x/10_a.ipynb"}
+    order = ORDER | {"lang": lang, "parameters": {"store": "<b>"}, "cell": "store: str = '<b>'"}
     return render.page(book, order, [], "", "index.html")
 
 
@@ -136,11 +146,7 @@ def test_streams_and_reprs_are_not_part_of_the_page():
         nbformat.v4.new_output("stream", name="stderr", text="FutureWarning: secret"),
         nbformat.v4.new_output("execute_result", {"text/plain": "<Axes: >"}, execution_count=1),
     ]
-    page = render.page(
-        nbformat.v4.new_notebook(cells=[cell]),
-        {"title": {"en": "T", "zh": "T"}, "lang": "en", "parameters": {}, "cell": "", "key": "0", "input_hash": "", "notebook": "a.ipynb"},
-        [], "", "index.html",
-    )  # fmt: skip
+    page = render.page(nbformat.v4.new_notebook(cells=[cell]), ORDER, [], "", "index.html")
     assert "secret" not in page.html and "Axes" not in page.html
     assert len(page.not_shown) == 2
 
@@ -159,7 +165,7 @@ def test_the_page_is_sound_for_keyboard_and_screen_reader():
     elements = Elements(page).found
     levels = [int(t[1]) for t, _ in elements if re.fullmatch("h[1-6]", t)]
     assert levels[0] == 1 and levels.count(1) == 1
-    assert all(b <= a + 1 for a, b in zip(levels, levels[1:], strict=False)), levels
+    assert all(b <= a + 1 for a, b in pairwise(levels)), levels
     ids = [a["id"] for _, a in elements if "id" in a]
     assert len(ids) == len(set(ids))
     assert dict(elements)["html"]["lang"] == "en"
@@ -172,9 +178,8 @@ def test_a_language_shows_only_its_own_prose():
     cells = [fixtures.prose("# Title"), fixtures.prose("nur hier", "zh"), fixtures.prose("only here", "en")]
     for cell in cells:
         cell["id"] = cell["id"][:8]
-    order = {"title": {"en": "T", "zh": "T"}, "parameters": {}, "cell": "", "key": "0", "input_hash": "", "notebook": "a.ipynb"}
     for lang, seen, unseen in (("zh", "nur hier", "only here"), ("en", "only here", "nur hier")):
-        html = render.page(nbformat.v4.new_notebook(cells=cells), order | {"lang": lang}, [], "", "i").html
+        html = render.page(nbformat.v4.new_notebook(cells=cells), ORDER | {"lang": lang}, [], "", "i").html
         assert seen in html and unseen not in html
 
 
