@@ -10,6 +10,8 @@ from sqkit.publish.write import write, write_json
 
 __all__ = ["collect", "write_index"]
 
+KINDS = ("xlsx", "pdf", "png", "ipynb")
+
 
 def collect(out: Path) -> list[dict[str, Any]]:
     """Read all manifests below `out`; one entry per report and language, newest day first.
@@ -18,7 +20,9 @@ def collect(out: Path) -> list[dict[str, Any]]:
     """
     entries: dict[tuple[str, str], dict[str, Any]] = {}
     for path in sorted(out.glob("*/*/*/*.json")):
-        manifest = json.loads(path.read_text(encoding="utf-8"))
+        manifest = _manifest(path)
+        if manifest is None:
+            continue
         where = (manifest["folder"], manifest["name"])
         empty = {"status": "", "page": "", "failure": "", "files": [], "sentence": "", "context": {}}
         entry = entries.setdefault(where, empty)
@@ -27,7 +31,7 @@ def collect(out: Path) -> list[dict[str, Any]]:
             entry |= {
                 "page": f"{manifest['folder']}/{manifest['name']}.html",
                 "title": manifest["title"], "context": manifest["context"],
-                "files": [f"{manifest['folder']}/{f}" for f in manifest["files"] if not f.endswith(".html")],
+                "files": [f"{manifest['folder']}/{f}" for f in sorted(manifest["files"], key=_kind) if not f.endswith(".html")],
                 "sentence": (manifest["sentences"] or [""])[0], "status": "stale" if entry["failure"] else "ok",
             }  # fmt: skip
         else:
@@ -37,6 +41,20 @@ def collect(out: Path) -> list[dict[str, Any]]:
             entry.setdefault("title", manifest["title"])
         entries[where] = entry
     return sorted(entries.values(), key=_order, reverse=True)
+
+
+def _manifest(path: Path) -> dict[str, Any] | None:
+    """A manifest; None for any other JSON that a notebook attached to its report."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:
+        return None
+    return content if isinstance(content, dict) and content.get("schema") == 1 and "folder" in content else None
+
+
+def _kind(file: str) -> tuple[int, str]:
+    kind = file.rpartition(".")[2]
+    return (KINDS.index(kind) if kind in KINDS else len(KINDS)), file
 
 
 def _order(entry: dict[str, Any]) -> tuple:
@@ -69,7 +87,9 @@ def _grouped(entries: list[dict[str, Any]], lang: str) -> list[dict[str, Any]]:
         row = report["rows"].setdefault(
             (entry["folder"], base), {"as_of": entry["parameters"].get("as_of", ""), "pages": {}, "store": ""}
         )
-        row["store"] = row["store"] or str(entry["parameters"].get("store", ""))
+        store = str(entry["parameters"].get("store", ""))
+        if store and (entry["lang"] == lang or not row["store"]):
+            row["store"] = entry["context"].get("store_name") or store
         row["pages"][entry["lang"]] = entry
     for brand in brands.values():
         for report in brand["reports"].values():

@@ -64,7 +64,7 @@ def build(notebook: Any, order: dict[str, Any], staging: Path) -> dict[str, floa
         for kind, content in timed("brief", lambda: make_brief(notebook, order, passed, f"{name}.html")).items():
             write(staging / f"{name}.{kind}", content)
     for title, path in passed.attachments.items():
-        shutil.copyfile(path, staging / f"{name}.{slug(title)}")
+        _attach(Path(path), staging / f"{name}.{slug(title)}")
     links = [{"href": p.name, "text": _link(p.name, name, lang)} for p in sorted(staging.iterdir(), key=lambda p: _rank(p, name))]
     base, _, _ = name.rpartition(".")
     twin = f"{base}.{'en' if lang == 'zh' else 'zh'}.html" if order["twin"] else ""
@@ -97,6 +97,14 @@ def build(notebook: Any, order: dict[str, Any], staging: Path) -> dict[str, floa
     }
     write_json(staging / f"{name}.json", manifest)
     return timings
+
+
+def _attach(source: Path, target: Path) -> None:
+    if target.exists() or target.name.endswith((".html", ".json")):
+        raise InputError(f"attachment {source.name!r}: {target.name} is a product of the report itself. Choose another name.")
+    if not source.is_file():
+        raise InputError(f"attachment {source} is not a file.")
+    shutil.copyfile(source, target)
 
 
 def _rank(path: Path, name: str) -> int:

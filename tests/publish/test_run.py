@@ -184,3 +184,16 @@ def test_ctrl_c_cleans_up_and_says_130(place):
     assert process.wait(timeout=60) == 130
     assert gone(place / "out")
     assert not list((place / "out" / ".staging").iterdir())
+
+
+def test_attachments_lie_beside_the_report_and_never_replace_it(place):
+    (place / "list.csv").write_text("a,b\n")
+    hand = "from sqkit.findings import hand_over\nhand_over('T', attachments={%r: %r})"
+    good = fixtures.notebook(place / "30_good.ipynb", hand % ("../contacts.csv", str(place / "list.csv")))
+    bad = fixtures.notebook(place / "30_bad.ipynb", hand % ("x.html", str(place / "list.csv")))
+    jobs = [jobs_of(path)[1] for path in (good, bad)]
+    result = run(jobs)
+    assert [o.status for o in result.outcomes] == ["ok", "failed"]
+    (attached,) = (place / "out" / jobs[0].folder).glob("all.en.contacts*")
+    assert attached.read_text() == "a,b\n"
+    assert "Choose another name" in result.outcomes[1].detail
