@@ -9,7 +9,7 @@ import numpy as np
 from sqkit import registry, stats
 from sqkit.kpi.measure import Measured, _joint_moments, _text
 from sqkit.kpi.period import Period
-from sqkit.kpi.reading import Reading
+from sqkit.kpi.reading import Reading, remembered
 
 __all__ = ["matched_multiple"]
 
@@ -18,6 +18,7 @@ HISTORY_DAYS = 365
 INDEX_WEEKS = 52
 
 
+@remembered
 def matched_multiple(reading: Reading, metric_id: str = "purchase_multiple_matched") -> Measured:
     """Compare members who joined a group with members who did not, matched on what was visible before.
 

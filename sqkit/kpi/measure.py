@@ -12,7 +12,7 @@ import pandas as pd
 from sqkit import registry, stats
 from sqkit.errors import InputError
 from sqkit.kpi.period import Period
-from sqkit.kpi.reading import Reading
+from sqkit.kpi.reading import Reading, remembered
 from sqkit.registry import Metric
 
 __all__ = ["Measured", "change", "compared", "growth", "measure", "measure_by", "series"]
@@ -157,6 +157,7 @@ def _interval(metric: Metric, blocks: pd.DataFrame) -> tuple[stats.Interval | No
     return made, value, int(made.n) if np.isfinite(made.n) else 0
 
 
+@remembered
 def measure(reading: Reading, metric_id: str, period: Period | None = None) -> Measured:
     """Measure one metric over a reading's store and period.
 
@@ -239,6 +240,7 @@ def _joint(reading: Reading, metric: Metric, period: Period, earlier: Period) ->
     return None if joint.empty else joint
 
 
+@remembered
 def change(reading: Reading, metric_id: str, period: Period, earlier: Period) -> stats.Interval | None:
     """Return the change of a metric between two periods, clusters paired; None where there is nothing to compare.
 
@@ -251,6 +253,7 @@ def change(reading: Reading, metric_id: str, period: Period, earlier: Period) ->
     return None if joint is None else stats.difference_interval(joint, kind=metric.kind)
 
 
+@remembered
 def growth(reading: Reading, metric_id: str, period: Period, earlier: Period) -> stats.Interval | None:
     """Return the later over the earlier value of a total or ratio (1 = unchanged) with its interval on the log scale.
 

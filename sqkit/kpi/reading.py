@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date
-from functools import cached_property
+from functools import cached_property, wraps
 
 import duckdb
 
@@ -12,7 +13,20 @@ from sqkit import facts, registry, sources
 from sqkit.errors import InputError, unknown
 from sqkit.kpi.period import Period
 
-__all__ = ["Reading", "read"]
+__all__ = ["Reading", "read", "remembered"]
+
+
+def remembered(function: Callable) -> Callable:
+    """Compute once per reading (the first argument) and other arguments, which must be hashable."""
+
+    @wraps(function)
+    def once(reading: Reading, *args: object) -> object:
+        key = (function.__qualname__, *args)
+        if key not in reading.memory:
+            reading.memory[key] = function(reading, *args)
+        return reading.memory[key]
+
+    return once
 
 
 @dataclass(frozen=True)
@@ -40,6 +54,12 @@ class Reading:
         """Connection with one view per table and fact, cut off at `as_of`."""
         return facts.connect(self.source, self.as_of)
 
+    @cached_property
+    def memory(self) -> dict:
+        """What was already computed for this reading; a page asks for some metrics several times."""
+        return {}
+
+    @remembered
     def missing(self, metric_id: str) -> list[str]:
         """Return what the source lacks for a metric: tables or columns, empty when it can be computed."""
         metric = registry.metric(metric_id)
@@ -54,13 +74,14 @@ class Reading:
     def _any(self, fact: str, where: str) -> bool:
         return self.engine.execute(f"SELECT 1 FROM {fact} WHERE {where} LIMIT 1").fetchone() is not None
 
+    @cached_property
     def stores(self) -> dict[str, str]:
-        """Return the names of the stores by id."""
+        """Names of the stores by id."""
         return dict(self.source.stores())
 
     def store_name(self) -> str:
         """Return the name of the report's store, or ''."""
-        return self.stores().get(self.store, self.store)
+        return self.stores.get(self.store, self.store)
 
     @property
     def currency(self) -> str:

@@ -123,7 +123,7 @@ def strip_title(cards: list[Card], lang: Lang) -> Text:
 
 def cell_label(reading: Reading, scope: dict[str, str], lang: Lang) -> Text:
     """Return the name of a cell: a store's name, a channel in the reader's language, else the code."""
-    stores = reading.stores()
+    stores = reading.stores
     return join(
         [labels.name(stores[v]) if k == "store_id" and v in stores else labels.code(v, lang) for k, v in scope.items()], lang
     )
