@@ -281,7 +281,12 @@ def series(reading: Reading, metric_id: str, *, months: int = 24) -> pd.DataFram
     """
     metric = registry.metric(metric_id)
     columns = ["month_on", "num", "den", "n", "value", "low", "high", "enough"]
-    if reading.missing(metric_id) or metric.kind == "matched" or metric.window_days or not reading.source.has(_date_origin(metric)):
+    if (
+        reading.missing(metric_id)
+        or metric.kind == "matched"
+        or metric.window_days
+        or not reading.source.has(_date_origin(metric))
+    ):
         return pd.DataFrame(columns=columns)
     last = Period.latest(reading.as_of, "month")
     span = Period(max(last.before(months - 1).first, reading.source.first_day), last.last)

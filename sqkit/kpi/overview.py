@@ -9,7 +9,13 @@ from sqkit.labels import Lang, Text, join, number, phrase, raw
 
 __all__ = ["ANSWER_COLUMNS", "CHECK_COLUMNS", "TABLE_COLUMNS", "answer_rows", "check_rows", "contents_sentence", "table_rows"]
 
-TABLE_COLUMNS = {"table": "col_table", "grain": "col_grain", "rows": "col_rows", "rejected": "col_rejected", "columns": "col_filled"}
+TABLE_COLUMNS = {
+    "table": "col_table",
+    "grain": "col_grain",
+    "rows": "col_rows",
+    "rejected": "col_rejected",
+    "columns": "col_filled",
+}
 ANSWER_COLUMNS = {"metric": "col_metric", "answer": "col_answer", "why": "col_why"}
 CHECK_COLUMNS = {"table": "col_table", "remark": "col_remark"}
 
@@ -50,7 +56,10 @@ def answer_rows(reading: Reading, lang: Lang) -> list[dict]:
 def check_rows(reading: Reading, lang: Lang) -> list[dict]:
     """Return what the contract checks remarked, one row each."""
     return [
-        {"table": raw(getattr(contracts.table(c["table"]), lang)) if c.get("table") in contracts.tables() else raw(""), "remark": labels.constants(c[lang])}
+        {
+            "table": raw(getattr(contracts.table(c["table"]), lang)) if c.get("table") in contracts.tables() else raw(""),
+            "remark": labels.constants(c[lang]),
+        }
         for c in reading.source.manifest.get("checks", [])
     ]
 

@@ -126,6 +126,13 @@ def three_sentences(reading: Reading, cards: list[Card], lang: Lang, earlier: Pe
     return [story.what(reading, cards, lang), story.why(reading, view.drivers(reading, earlier), earlier, lang), last]
 
 
+def _arms_todo(reading: Reading, cells: list[Measured], lang: Lang) -> Text:
+    told = sorted((c for c in cells if c.state == "ok"), key=lambda c: (-c.value, str(c.scope)))
+    if not told or not view.apart_from_rest(told)[0]:
+        return phrase("do_no_arm", lang)
+    return phrase("do_arms", lang, best=view.cell_label(reading, told[0].scope, lang))
+
+
 def title(reading: Reading, lang: Lang) -> str:
     """Return the report's title with its source, for the index."""
     return f"{phrase('report_title', lang).plain} · {view.source_name(reading, lang).plain}"

@@ -9,7 +9,7 @@ import pandas as pd
 from sqkit import labels, registry, stats
 from sqkit.kpi import story
 from sqkit.kpi.drivers import Driver, sales_drivers
-from sqkit.kpi.measure import Measured, series
+from sqkit.kpi.measure import Measured, measure_by, series
 from sqkit.kpi.period import Period
 from sqkit.kpi.reading import Reading
 from sqkit.kpi.scorecard import Card
@@ -18,7 +18,7 @@ from sqkit.labels import Lang, Text, constants, interval, join, number, phrase
 
 __all__ = [
     "GROUP_METRICS", "TABLE_COLUMNS", "TREND_COLUMNS", "all_metrics", "apart_from_rest", "by_note", "by_rows", "by_title", "card_items",
-    "card_rows", "cell_label", "change_text", "driver_note", "driver_rows", "driver_title", "drivers", "ladder_rows", "matched_note",
+    "card_rows", "cell_label", "change_text", "driver_note", "driver_rows", "driver_title", "drivers", "funnel_rows", "contradictions", "FUNNEL_COLUMNS", "ladder_rows", "matched_note",
     "matched_title", "period_name", "source_name", "store_name", "strip_note", "strip_title", "table_rows", "told", "trend_items",
     "trend_note", "trend_rows", "trend_title", "untold", "untold_drivers",
 ]  # fmt: skip
@@ -309,6 +309,66 @@ TABLE_COLUMNS = {
 def told(cards: list[Card]) -> list[Card]:
     """Return the cards whose source has the data, with or without enough of them."""
     return [c for c in cards if not c.measured.missing]
+
+
+def funnel_rows(reading: Reading, lang: Lang) -> list[dict]:
+    """Return one row per channel from people reached to group (S2.3); empty where the source has no leads."""
+    steps = ("lead_rate", "first_order_rate", "group_join_rate", "cost_per_lead")
+    able = [s for s in steps if not reading.missing(s)]
+    cells = {
+        s: {c.scope.get("channel", ""): c for c in measure_by(reading, s, ["channel"]) if c.state != "no_data"} for s in able
+    }
+    rows = []
+    for channel in sorted({c for found in cells.values() for c in found}):
+        row = {"channel": labels.code(channel, lang)}
+        for s in able:
+            cell = cells[s].get(channel)
+            row[s] = labels.raw("") if cell is None else _funnel_cell(cell, reading, lang)
+        rows.append(row)
+    return rows
+
+
+def _funnel_cell(cell: Measured, reading: Reading, lang: Lang) -> Text:
+    if cell.state != "ok":
+        return join([phrase("verdict_not_enough_data", lang), labels.count(cell.n, lang)], lang, "small_separator")
+    return phrase(
+        "value_interval_n",
+        lang,
+        value=_value(cell, reading, lang),
+        interval=_span(cell, reading, lang),
+        n=labels.count(cell.n, lang),
+    )
+
+
+FUNNEL_COLUMNS = {
+    "channel": "col_channel",
+    "lead_rate": "col_lead_rate",
+    "first_order_rate": "col_first_order_rate",
+    "group_join_rate": "col_group_join_rate",
+    "cost_per_lead": "col_cost_per_lead",
+}
+
+
+def contradictions(metric_ids: list[str], lang: Lang) -> list[Text]:
+    """Return one sentence per metric whose references do not overlap: they cannot all describe the same thing."""
+    found = []
+    for metric_id in metric_ids:
+        marks = registry.benchmarks_of(metric_id)
+        if len(marks) < 2 or max(b.low for b in marks) <= min(b.high for b in marks):
+            continue
+        m = registry.metric(metric_id)
+        ranges = []
+        for b in marks:
+            low, high = (number(v, m.id, m.display, lang) for v in (b.low, b.high))
+            ranges.append(
+                phrase(
+                    "reference_named", lang, low=low, high=high, grade=labels.fixed(b.grade), source=labels.claim(b.text(lang))
+                )
+            )
+        found.append(
+            phrase("references_disagree", lang, name=story.metric_name(m, lang), list=join(ranges, lang, "item_separator"))
+        )
+    return found
 
 
 def card_rows(reading: Reading, cards: list[Card], lang: Lang) -> pd.DataFrame:

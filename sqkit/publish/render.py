@@ -33,6 +33,8 @@ class Block:
 
     html: Markup
     code: str = ""
+    is_code: bool = False
+    anchors: list[str] = field(default_factory=list)
     starts_section: bool = False
 
 
@@ -96,16 +98,20 @@ def page(notebook: Any, order: dict[str, Any], links: list[dict[str, str]], twin
             block = Block(Markup(clean(_markdown(cell), f"m{number}-")))
         else:
             parts = [_output(o, f"o{number}-{i}-", hidden) for i, o in enumerate(cell.outputs)]
-            block = Block(Markup("\n".join(p for p in parts if p)), Markup(_highlight(cell.source)))
+            block = Block(Markup("\n".join(p for p in parts if p)), Markup(_highlight(cell.source)), is_code=True)
         headings: list[tuple[int, str, str]] = []
         block.html = Markup(HEADING.sub(lambda m: _heading(m, state, seen, headings), block.html))  # noqa: B023
         for level, text, anchor in headings:
             if level == 1:
                 title = Markup(text)
             elif level == 2:
+                block.anchors.append(f"#{anchor}")
                 block.starts_section = block.starts_section or not toc
                 toc.append({"href": f"#{anchor}", "text": Markup(re.sub(r"<(?!/?(data|span|bdi|time)\b)[^>]*>", "", text))})
         blocks.append(block)
+    blocks = _speaking(blocks)
+    kept = {a for b in blocks for a in b.anchors}
+    toc = [entry for entry in toc if entry["href"] in kept]
     facts = _facts(order)
     html = environment().get_template("page.html").render(
         lang=lang, title=title, title_text=htmllib.unescape(re.sub(r"<[^>]*>", "", title)), blocks=blocks,
@@ -113,6 +119,21 @@ def page(notebook: Any, order: dict[str, Any], links: list[dict[str, str]], twin
     )  # fmt: skip
     html, lacking = finish(html, lang, "".join(c.source for c in notebook.cells))
     return Page(html, lacking, hidden)
+
+
+def _speaking(blocks: list[Block]) -> list[Block]:
+    """Leave out sections whose code showed nothing: the source has no data for them, and a bare heading says nothing."""
+    sections: list[list[Block]] = [[]]
+    for block in blocks:
+        if block.anchors:
+            sections.append([])
+        sections[-1].append(block)
+    return [
+        b
+        for part in sections
+        if not part or any(x.is_code and x.html for x in part) or not any(x.is_code for x in part)
+        for b in part
+    ]
 
 
 def _markdown(cell: Any) -> str:

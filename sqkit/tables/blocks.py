@@ -9,7 +9,19 @@ from html import escape
 from sqkit import registry
 from sqkit.labels import Lang, Text, constants, day, fixed, number, phrase, raw
 
-__all__ = ["Html", "brief", "cannot_tell", "definitions", "grid", "health_line", "kpi_strip", "meta", "references", "remarks"]
+__all__ = [
+    "Html",
+    "brief",
+    "cannot_tell",
+    "definitions",
+    "grid",
+    "health_line",
+    "kpi_strip",
+    "meta",
+    "notes",
+    "references",
+    "remarks",
+]
 
 
 @dataclass(frozen=True)
@@ -73,7 +85,7 @@ def kpi_strip(items: Iterable[Mapping[str, object]], lang: Lang) -> Html:
             if isinstance(item.get(part), Text)
         )
         cards.append(
-            f'<article class="kpi v-{verdict}"><h3 class="kpi-name">{item["name"].html}</h3><p class="kpi-value">{item["value"].html}</p>'
+            f'<article class="kpi v-{verdict}"><p class="kpi-name">{item["name"].html}</p><p class="kpi-value">{item["value"].html}</p>'
             f'<p class="kpi-verdict">{words.html}</p>{lines}<div class="kpi-spark">{_spark(item.get("series", ()))}</div></article>'
         )
     label = escape(phrase("strip_heading", lang).plain)
@@ -163,6 +175,12 @@ def references(metric_ids: Iterable[str], lang: Lang, currency: str = "CNY") -> 
             )
     heads = {"metric": "col_metric", "range": "col_reference", "grade": "col_grade", "n": "col_n", "source": "col_source"}
     return grid(rows, heads, lang)
+
+
+def notes(texts: Iterable[Text]) -> Html | None:
+    """A list of computed remarks, or None without any."""
+    items = "".join(f"<li>{t.html}</li>" for t in texts)
+    return Html(f"<ul>{items}</ul>") if items else None
 
 
 def remarks(keys: Iterable[str], lang: Lang) -> Html:
