@@ -8,7 +8,7 @@ from typing import Any
 
 from sqkit.publish.write import write, write_json
 
-__all__ = ["collect", "write_index"]
+__all__ = ["collect", "warm", "write_index"]
 
 KINDS = ("xlsx", "pdf", "png", "ipynb")
 
@@ -59,6 +59,11 @@ def _kind(file: str) -> tuple[int, str]:
 
 def _order(entry: dict[str, Any]) -> tuple:
     return entry["parameters"].get("as_of", ""), entry["folder"], entry["name"]
+
+
+def warm() -> None:
+    """Import what the index needs, while the reports run."""
+    from sqkit.publish import render  # noqa: F401
 
 
 def write_index(out: Path) -> Path:

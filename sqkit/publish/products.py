@@ -77,6 +77,7 @@ def build(notebook: Any, order: dict[str, Any], staging: Path) -> dict[str, floa
         "schema": 1,
         "status": "ok",
         "notebook": Path(order["notebook"]).stem,
+        "notebook_hash": digest(Path(order["notebook"])),
         "notebook_title": order["title"],
         "title": passed.title,
         "sentences": passed.sentences,

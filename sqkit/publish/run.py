@@ -6,6 +6,7 @@ import json
 import os
 import secrets
 import shutil
+import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -77,6 +78,8 @@ def run(
         else:
             todo.append((job, stage / f"{len(todo)}"))
     places = {job.label: place for job, place in todo}
+    if todo:
+        threading.Thread(target=index.warm, daemon=True).start()
     outcomes = (executor or ProcessPool(workers)).run(todo)
     try:
         for outcome in outcomes:

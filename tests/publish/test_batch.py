@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+import sys
+
 import fixtures
 import pytest
 
+from sqkit import cli
 from sqkit.errors import ContractError
 from sqkit.publish.batch import read_batch
 
@@ -74,3 +77,20 @@ def test_a_file_that_is_no_batch(place, text, word):
 def test_a_batch_that_is_not_there(place):
     with pytest.raises(ContractError, match="cannot be read"):
         read_batch(place / "nothing.toml")
+
+
+def test_a_poisoned_store_does_not_stop_the_others(place, monkeypatch, capsys):
+    poison = "if store == 'S02':\n    raise ValueError(f'no such amount in {store}')"
+    book = fixtures.notebook(place / "10_a.ipynb", poison, "'fine'")
+    path = batch(place, f'[[run]]\nnotebooks = "{book.as_posix()}"\nsource = "tiny"\nstore = "*"\n')
+    monkeypatch.setattr(sys, "argv", ["sqkit", "--lang", "en", "report", "--batch", str(path)])
+    with pytest.raises(SystemExit) as left:
+        cli.main()
+    assert left.value.code == 1
+    said = capsys.readouterr()
+    assert "6 good" in said.out and "no such amount in S02" in said.err
+    folder = place / "out" / "tiny" / "10_a" / "2026-06-30"
+    pages = {p.name for p in folder.glob("*.html")}
+    good = {f"{store}.{lang}.html" for store in ("all", "S01", "S03") for lang in ("zh", "en")}
+    assert pages == good | {"S02.zh.failed.html", "S02.en.failed.html"}
+    assert "no such amount in S02" in (folder / "S02.en.failed.html").read_text(encoding="utf-8")
