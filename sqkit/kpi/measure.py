@@ -145,19 +145,27 @@ def _joint_moments() -> str:
 def _interval(metric: Metric, blocks: pd.DataFrame) -> tuple[stats.Interval | None, float | None, int]:
     if metric.kind == "multiple":
         made = stats.multiple_interval(blocks)
-        return made, made.value, int(made.n) if np.isfinite(made.n) else 0
+        value = made.value if np.isfinite(made.value) else None
+        return made, value, int(made.n) if np.isfinite(made.n) else 0
     if metric.kind in ("total", "census"):
         units = int(blocks["n_units"].sum())
         if not units:
             return None, None, 0
         total = float(blocks["num"].sum())
         return None, total if metric.kind == "total" else total / float(blocks["den"].sum()), units
-    made = stats.ratio_interval(blocks, kind=metric.kind)
+    made = stats.ratio_interval(blocks, kind=_kind(metric, blocks))
     value = made.value if np.isfinite(made.value) else None
     return made, value, int(made.n) if np.isfinite(made.n) else 0
 
 
 @remembered
+def _kind(metric: Metric, blocks: pd.DataFrame, *sides: str) -> str:
+    """Return the kind of interval: a share that exceeds one somewhere (more leads than people reached) is a plain ratio."""
+    pairs = [(blocks[f"num{s}"], blocks[f"den{s}"]) for s in sides or ("",)]
+    whole = all(((num >= 0) & (num <= den)).all() for num, den in pairs)
+    return metric.kind if whole else "ratio"
+
+
 def measure(reading: Reading, metric_id: str, period: Period | None = None) -> Measured:
     """Measure one metric over a reading's store and period.
 
@@ -178,21 +186,26 @@ def measure(reading: Reading, metric_id: str, period: Period | None = None) -> M
     return cells[0]
 
 
-def _used_period(reading: Reading, metric: Metric, period: Period | None) -> Period:
-    asked = period or reading.period
+def _window(reading: Reading, metric: Metric, asked: Period) -> Period:
     days = metric.window_days or (metric.store_window_days if reading.store else 0)
-    if days:
-        asked = Period(max(asked.last - timedelta(days=days - 1), reading.source.first_day), asked.last)
-    if not metric.maturity_days:
+    return Period(max(asked.last - timedelta(days=days - 1), reading.source.first_day), asked.last) if days else asked
+
+
+def _used_period(reading: Reading, metric: Metric, period: Period | None) -> Period:
+    asked, start = _window(reading, metric, period or reading.period), reading.source.first_day
+    late = (asked.last - reading.as_of).days + metric.maturity_days if metric.maturity_days else 0
+    if late <= 0:
         return asked
-    late = (asked.last - reading.as_of).days + metric.maturity_days
-    return asked.moved(-late) if late > 0 else asked
+    moved = asked.moved(-late)
+    return Period(start, moved.last) if asked.first == start and moved.last >= start else moved
 
 
 def compared(reading: Reading, metric_id: str, period: Period, earlier: Period) -> tuple[Period, Period]:
-    """Return the days really compared: moved back by maturity, stretched to the metric's window, never overlapping."""
+    """Return the days really compared: stretched to the metric's window, both moved back by the later one's maturity, never
+    overlapping."""
     metric = registry.metric(metric_id)
-    later, sooner = _used_period(reading, metric, period), _used_period(reading, metric, earlier)
+    later = _used_period(reading, metric, period)
+    sooner = _window(reading, metric, earlier).moved((later.last - period.last).days)
     if sooner.last >= later.first:
         sooner = Period(later.first - timedelta(days=later.days), later.first - timedelta(days=1))
     return later, sooner
@@ -250,7 +263,7 @@ def change(reading: Reading, metric_id: str, period: Period, earlier: Period) ->
     if metric.kind == "total":
         return growth(reading, metric_id, period, earlier)
     joint = _joint(reading, metric, period, earlier)
-    return None if joint is None else stats.difference_interval(joint, kind=metric.kind)
+    return None if joint is None else stats.difference_interval(joint, kind=_kind(metric, joint, "_a", "_b"))
 
 
 @remembered

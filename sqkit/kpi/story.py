@@ -164,12 +164,11 @@ def todo(reading: Reading, cards: list[Card], lang: Lang) -> Text:
             low=number(mark.low, m.id, m.display, lang, reading.currency),
             high=number(mark.high, m.id, m.display, lang, reading.currency),
         )
-    unclear = [c for c in cards if c.verdict == "not_distinguishable"]
-    if unclear:
-        factor = max(_more_data(c) for c in unclear)
-        if math.isfinite(factor):
-            listed = join([metric_name(c.metric, lang) for c in unclear[:3]], lang)
-            return phrase("do_more_data", lang, list=listed, factor=number(math.ceil(factor), "sample_factor", "count", lang))
+    near = sorted(((_more_data(c), c.metric.id, c) for c in cards if c.verdict == "not_distinguishable"), key=lambda x: x[:2])
+    near = [(factor, c) for factor, _, c in near if math.isfinite(factor)][:3]
+    if near:
+        listed = join([metric_name(c.metric, lang) for _, c in near], lang)
+        return phrase("do_more_data", lang, list=listed, factor=number(math.ceil(near[-1][0]), "sample_factor", "count", lang))
     if any(c.is_definite for c in cards):
         return phrase("do_watch", lang)
     lacking = sorted({need for c in cards for need in c.measured.missing if ":" not in need})

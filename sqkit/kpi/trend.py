@@ -65,7 +65,7 @@ def trend(reading: Reading, metric_id: str, *, n_charts: int = 1, months: int = 
     frame = series(reading, metric_id, months=months).reset_index(drop=True)
     frame = frame[frame["den"] > 0].reset_index(drop=True)
     width = stats.sigma_width(max(len(frame), 1) * n_charts, FAMILY)
-    if metric.kind == "proportion":
+    if metric.kind == "proportion" and (frame["num"] <= frame["den"]).all():
         chart = stats.laney_p_prime(frame["num"], frame["den"], width=width) if len(frame) else None
     else:
         chart = stats.imr(frame["value"].astype(float), width=width) if len(frame) else None
