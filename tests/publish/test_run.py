@@ -64,7 +64,7 @@ def batch(shared, tmp_path_factory):
         jobs = jobs_of(fixtures.showcase(home / "10_show.ipynb"))
         for name, (source, _) in ENDINGS.items():
             path = fixtures.notebook(home / f"20_{name}.ipynb", "before = 1", source, "after = 2")
-            jobs.append(plan(catalogue.read(path), {"source": "tiny"}, deadline_s=8.0 if name == "endless" else 120.0))
+            jobs.append(plan(catalogue.read(path), {"source": "tiny"}, deadline_s=12.0 if name == "endless" else 120.0))
         heard = []
         result = run(jobs, notify=heard.append)
         yield home / "out", jobs, result, heard
