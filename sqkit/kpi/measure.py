@@ -158,7 +158,6 @@ def _interval(metric: Metric, blocks: pd.DataFrame) -> tuple[stats.Interval | No
     return made, value, int(made.n) if np.isfinite(made.n) else 0
 
 
-@remembered
 def _kind(metric: Metric, blocks: pd.DataFrame, *sides: str) -> str:
     """Return the kind of interval: a share that exceeds one somewhere (more leads than people reached) is a plain ratio."""
     pairs = [(blocks[f"num{s}"], blocks[f"den{s}"]) for s in sides or ("",)]
@@ -166,6 +165,7 @@ def _kind(metric: Metric, blocks: pd.DataFrame, *sides: str) -> str:
     return metric.kind if whole else "ratio"
 
 
+@remembered
 def measure(reading: Reading, metric_id: str, period: Period | None = None) -> Measured:
     """Measure one metric over a reading's store and period.
 
