@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import tempfile
 import tomllib
 import uuid
 from collections.abc import Callable
@@ -26,6 +27,9 @@ from sqkit.sources.store import parquet
 __all__ = ["Fact", "build", "complete_months", "connect", "records"]
 
 
+MEMORY = "2GB"  # enough for fifty million orders; more only saves writing to disk
+
+
 class Fact(BaseModel):
     """One derived table: its grain, what it needs, its SQL."""
 
@@ -36,6 +40,7 @@ class Fact(BaseModel):
     needs: list[str]
     sql: str
     as_of: str = ""
+    is_view: bool = False
 
 
 @cache
@@ -98,11 +103,15 @@ def build(source_id: str, progress: Callable[[str, float], None] | None = None) 
     folder = source.home / "facts"
     folder.mkdir(parents=True, exist_ok=True)
     rows: dict[str, int] = {}
-    with source.connect() as engine:
+    with source.connect() as engine, tempfile.TemporaryDirectory(prefix=".spill.", dir=folder) as spill:
+        _bound(engine, Path(spill))
         engine.execute(_months_view(source))
         for place, fact in enumerate(records().values()):
             if progress:
                 progress(fact.name, place / len(records()))
+            if fact.is_view:
+                engine.execute(f"CREATE OR REPLACE VIEW {fact.name} AS {fact.sql}")
+                continue
             target = folder / f"{fact.name}.parquet"
             lacks = source.missing(*fact.needs)
             sql = f"SELECT * FROM ({fact.sql}) AS f WHERE FALSE" if lacks else fact.sql
@@ -121,6 +130,13 @@ def build(source_id: str, progress: Callable[[str, float], None] | None = None) 
     if progress:
         progress("", 1.0)
     return rows
+
+
+def _bound(engine: duckdb.DuckDBPyConnection, spill: Path) -> None:
+    """Keep the engine within :data:`MEMORY`, unless ``SQKIT_MEMORY`` says otherwise; what does not fit goes to `spill`."""
+    engine.execute(f"SET temp_directory = '{_quoted(spill)}'")
+    if not os.environ.get("SQKIT_MEMORY"):
+        engine.execute(f"SET memory_limit = '{MEMORY}'")
 
 
 def _quoted(path: Path) -> str:
