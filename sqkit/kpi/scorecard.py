@@ -14,6 +14,7 @@ from sqkit.registry import Benchmark
 
 __all__ = ["Card", "findings", "scorecard", "strip"]
 
+ALPHA = 0.05
 LEAST_CARDS = 4
 
 
@@ -32,6 +33,8 @@ class Card:
         Against the earlier period: a difference, or for totals a multiple (1 = unchanged).
     change_from : Period or None
         The days it is compared with.
+    is_changed : bool
+        Whether the change can be told from noise, after the correction over the strip.
     """
 
     measured: Measured
@@ -40,6 +43,7 @@ class Card:
     raw_verdict: str
     change: stats.Interval | None = None
     change_from: Period | None = None
+    is_changed: bool = False
 
     @property
     def metric(self) -> registry.Metric:
@@ -69,7 +73,10 @@ def strip(reading: Reading) -> list[str]:
 
 
 def scorecard(reading: Reading, metric_ids: list[str] | None = None, earlier: Period | None = None) -> list[Card]:
-    """Measure metrics and judge them together (Holm over those with a reference and an interval).
+    """Measure metrics and judge them together: verdicts against references, and changes (both Holm-corrected).
+
+    The strip is one family, whichever part of it is asked for, so that a metric reads the same everywhere on a page; the other
+    metrics asked for are a second family.
 
     Parameters
     ----------
@@ -83,8 +90,15 @@ def scorecard(reading: Reading, metric_ids: list[str] | None = None, earlier: Pe
     list of Card
         In the order asked for; metrics the source cannot answer are there with verdict ``no_data``.
     """
-    ids = metric_ids if metric_ids is not None else strip(reading)
+    own = strip(reading)
+    ids = metric_ids if metric_ids is not None else own
     before = earlier or reading.period.before()
+    others = [i for i in dict.fromkeys(ids) if i not in own]
+    cards = {c.metric.id: c for family in (own, others) for c in _judged(reading, family, before)}
+    return [cards[i] for i in ids]
+
+
+def _judged(reading: Reading, ids: list[str], before: Period) -> list[Card]:
     measured = [matched_multiple(reading, i) if registry.metric(i).kind == "matched" else measure(reading, i) for i in ids]
     marks = [registry.primary_benchmark(i) for i in ids]
     judged = {
@@ -93,6 +107,10 @@ def scorecard(reading: Reading, metric_ids: list[str] | None = None, earlier: Pe
         if b is not None and m.interval is not None and m.state == "ok"
     }
     verdicts = dict(zip(judged, stats.holm_verdicts(list(judged.values())), strict=True))
+    moved = {i: change(reading, i, reading.period, before) for i, m in zip(ids, measured, strict=True) if m.state == "ok"}
+    moved = {i: made for i, made in moved.items() if made is not None and made.enough}
+    adjusted = stats.holm([made.p_value(unchanged(registry.metric(i))) for i, made in moved.items()])
+    clear = {i for i, p in zip(moved, adjusted, strict=True) if p < ALPHA}
     cards = []
     for i, m, mark in zip(ids, measured, marks, strict=True):
         if m.state != "ok":
@@ -103,11 +121,14 @@ def scorecard(reading: Reading, metric_ids: list[str] | None = None, earlier: Pe
             raw = corrected = "above" if m.value > mark.high else "below" if m.value < mark.low else "within"
         else:
             raw = corrected = "no_reference"
-        moved = change(reading, i, reading.period, before) if m.state == "ok" else None
-        known = moved is not None and moved.enough
-        since = compared(reading, i, reading.period, before)[1] if known else None
-        cards.append(Card(m, mark, corrected, raw, moved if known else None, since))
+        since = compared(reading, i, reading.period, before)[1] if i in moved else None
+        cards.append(Card(m, mark, corrected, raw, moved.get(i), since, i in clear))
     return cards
+
+
+def unchanged(metric: registry.Metric) -> float:
+    """Return the value of a change that is none: 1 for totals (a multiple), 0 for differences."""
+    return 1.0 if metric.kind == "total" else 0.0
 
 
 def findings(reading: Reading, cards: list[Card], sentences: dict[str, dict[str, str]] | None = None) -> list[Finding]:

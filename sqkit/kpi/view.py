@@ -43,12 +43,11 @@ def change_text(card: Card, reading: Reading, lang: Lang) -> Text:
     made, m = card.change, card.metric
     if made is None:
         return phrase("no_change_known", lang)
-    neutral = 1.0 if m.kind == "total" else 0.0
     if m.kind == "total":
         text = number(made.value - 1, m.id, "share", lang, signed=True)
     else:
         text = labels.change(made.value, m.id, m.display, lang, reading.currency)
-    key = "change_unclear" if made.low <= neutral <= made.high else "change_against"
+    key = "change_against" if card.is_changed else "change_unclear"
     return phrase(key, lang, change=text, period=labels.period(card.change_from.first, card.change_from.last, lang))
 
 
