@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import pandas as pd
+from scipy.special import stdtr
 
 from sqkit import labels, registry, stats
 from sqkit.kpi import story
@@ -140,16 +141,19 @@ def by_rows(reading: Reading, cells: list[Measured], lang: Lang) -> pd.DataFrame
 
 
 def apart_from_rest(cells: list[Measured]) -> list[bool]:
-    """Say of each cell whether it differs from the precision-weighted mean of the others, Holm-corrected over the cells."""
+    """Say of each cell whether it differs from all the others pooled (Welch's t), Holm-corrected over the cells."""
     if len(cells) < 2:
         return [False] * len(cells)
-    p = []
-    for i, cell in enumerate(cells):
-        others = [c.interval for j, c in enumerate(cells) if j != i]
-        weights = [1 / max(o.se, 1e-12) ** 2 for o in others]
-        mean = sum(w * o.value for w, o in zip(weights, others, strict=True)) / sum(weights)
-        se = math.sqrt(cell.interval.se**2 + 1 / sum(weights))
-        p.append(math.erfc(abs(cell.interval.value - mean) / se / math.sqrt(2)) if se > 0 else 1.0)
+    total, p = sum(c.n for c in cells), []
+    for cell in cells:
+        own, rest = cell.interval, [(c.n / (total - cell.n), c.interval) for c in cells if c is not cell]
+        parts = [(own.se**2, own.df), *((w**2 * o.se**2, o.df) for w, o in rest)]
+        variance = sum(v for v, _ in parts)
+        if not variance > 0:
+            p.append(1.0)
+            continue
+        df = variance**2 / max(sum(v**2 / f for v, f in parts), 1e-300)
+        p.append(float(2 * stdtr(df, -abs(own.value - sum(w * o.value for w, o in rest)) / math.sqrt(variance))))
     return [q < 0.05 for q in stats.holm(p)]
 
 
