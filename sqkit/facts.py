@@ -40,7 +40,7 @@ class Fact(BaseModel):
     needs: list[str]
     sql: str
     as_of: str = ""
-    is_view: bool = False
+    views: dict[str, str] = {}
 
 
 @cache
@@ -109,9 +109,8 @@ def build(source_id: str, progress: Callable[[str, float], None] | None = None) 
         for place, fact in enumerate(records().values()):
             if progress:
                 progress(fact.name, place / len(records()))
-            if fact.is_view:
-                engine.execute(f"CREATE OR REPLACE VIEW {fact.name} AS {fact.sql}")
-                continue
+            for name, sql in fact.views.items():
+                engine.execute(f"CREATE OR REPLACE VIEW {name} AS {sql}")
             target = folder / f"{fact.name}.parquet"
             lacks = source.missing(*fact.needs)
             sql = f"SELECT * FROM ({fact.sql}) AS f WHERE FALSE" if lacks else fact.sql

@@ -168,7 +168,7 @@ def test_membership_months_by_hand(source):
 def test_facts_are_portable(name):
     """Every record is SQL that a Spark engine can run too."""
     record = facts.records()[name]
-    for sql in filter(None, (record.sql, record.as_of.format(stored="stored", as_of="2026-01-31"))):
+    for sql in filter(None, (record.sql, record.as_of.format(stored="stored", as_of="2026-01-31"), *record.views.values())):
         (text,) = sqlglot.transpile(sql, read="duckdb", write="spark", unsupported_level=sqlglot.ErrorLevel.RAISE)
         assert sqlglot.parse_one(text, read="spark")
 
