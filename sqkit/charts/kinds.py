@@ -111,7 +111,7 @@ def parts(frame: pd.DataFrame, *, lang: Lang, title: Text, note: Text, currency:
     ax.barh(y, frame["value"], height=0.5, color=[ACCENT if a else "#c9cdd3" for a in frame["is_accent"]], zorder=1)
     for place, row in zip(y, frame.itertuples(index=False), strict=True):
         ax.plot([row.low, row.high], [place, place], color=INK, lw=1.2, zorder=2)
-        ax.annotate(row.text, (max(row.high, 0), place), xytext=(6, 0), textcoords="offset points", va="center", fontsize=9)
+        ax.annotate(row.text, (max(0, row.value, row.high), place), xytext=(6, 0), textcoords="offset points", va="center", fontsize=9)
     ax.axvline(0, color=INK, lw=0.8)
     ax.set_yticks(y, [wrapped(str(v)) for v in frame["label"]])
     ax.tick_params(length=0)

@@ -24,17 +24,17 @@ class Driver:
     Attributes
     ----------
     metric : Metric
-    growth : Interval
-        Later over earlier value, 1 = unchanged.
+    growth : Interval or None
+        Later over earlier value, 1 = unchanged; None where it has no interval (too few orders without a member, or none before).
     size, low, high : float
-        Its part of the change in the period, in currency; the interval from the growth's.
+        Its part of the change in the period, in currency; the interval from the growth's, NaN without one.
     is_distinguishable : bool
         After Holm's correction over the factors.
     adjusted_p : float
     """
 
     metric: Metric
-    growth: stats.Interval
+    growth: stats.Interval | None
     size: float
     low: float
     high: float
@@ -62,11 +62,13 @@ def sales_drivers(reading: Reading, period: Period, earlier: Period) -> list[Dri
         return []
     scale = (now - then) / math.log(now / then) if now != then else now
     sized = [(name, g, scale * math.log(g.value), scale * math.log(g.low), scale * math.log(g.high)) for name, g in moved.items()]
-    anonymous = growth(reading, "anonymous_sales", period, earlier)
-    if anonymous is not None and anonymous.enough:
-        base = measure(reading, "anonymous_sales", earlier).value or 0.0
-        sized.append(("anonymous_sales", anonymous, *(base * (x - 1) for x in (anonymous.value, anonymous.low, anonymous.high))))
-    adjusted = stats.holm([g.p_value(1.0) for _, g, *_ in sized])
+    if not reading.missing("anonymous_sales"):
+        base, late = (measure(reading, "anonymous_sales", p).value or 0.0 for p in (earlier, period))
+        made = growth(reading, "anonymous_sales", period, earlier)
+        known = made is not None and made.enough and math.isfinite(made.value)
+        span = [base * (x - 1) for x in (made.low, made.high)] if known else [math.nan, math.nan]
+        sized.append(("anonymous_sales", made if known else None, late - base, *span))
+    adjusted = stats.holm([g.p_value(1.0) if g is not None else 1.0 for _, g, *_ in sized])
     made = [
         Driver(registry.metric(name), g, size, low, high, p < ALPHA, p)
         for (name, g, size, low, high), p in zip(sized, adjusted, strict=True)

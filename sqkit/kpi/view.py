@@ -215,6 +215,10 @@ def untold_drivers(reading: Reading, lang: Lang) -> tuple[Text, Text, Text] | No
     """Return question, reason and need where the change of sales cannot be split; None where the source has no orders."""
     if reading.missing("net_sales"):
         return None
+    lacking = reading.missing("buyers")
+    if lacking:
+        needed = phrase("needed_table", lang, what=story.missing_names(lacking, lang))
+        return phrase("question_drivers", lang), story.missing_text(reading, lacking, lang), needed
     return phrase("question_drivers", lang), phrase("no_compare", lang), phrase("needed_months", lang, months=labels.fixed(2))
 
 
@@ -223,7 +227,7 @@ def driver_rows(reading: Reading, drivers: list[Driver], lang: Lang) -> pd.DataF
     rows = []
     for d in drivers:
         size = number(d.size, d.metric.id, "money", lang, reading.currency, signed=True)
-        growth = number(d.growth.value - 1, d.metric.id, "share", lang, signed=True)
+        growth = number(d.growth.value - 1 if d.growth else None, d.metric.id, "share", lang, signed=True)
         rows.append((d.metric.text("name", lang), d.size, d.low, d.high, f"{size}  ({growth})", d.is_distinguishable))
     return pd.DataFrame(rows, columns=["label", "value", "low", "high", "text", "is_accent"])
 
