@@ -1,4 +1,4 @@
-"""Why sales changed: buyers, purchases per buyer, order value, and sales without a member, adding up to the change."""
+"""Why sales changed, at an equal number of days: buyers, purchases per buyer, order value, and sales without a member."""
 
 from __future__ import annotations
 
@@ -45,6 +45,9 @@ class Driver:
 def sales_drivers(reading: Reading, period: Period, earlier: Period) -> list[Driver]:
     """Split the change of net sales between two periods exactly, largest part first.
 
+    The earlier period is brought to the length of the later one (a February is not a loss); the parts add up to later sales less
+    those of the earlier period at equal length. A longer period brings new buyers in proportion to those who bought once (were
+    purchases a Poisson process), and more purchases per buyer for the rest.
     Members' sales are buyers × purchases per buyer × order value; the parts of their change are the logarithmic-mean split
     (Ang 2005, LMDI-I), which leaves no remainder. Sales without a member are a part of their own. Descriptive, not causal: a
     season or festival that falls into one period only moves every factor.
@@ -57,7 +60,11 @@ def sales_drivers(reading: Reading, period: Period, earlier: Period) -> list[Dri
     moved = {name: growth(reading, name, period, earlier) for name in FACTORS}
     if any(g is None or not g.enough or not g.value > 0 for g in moved.values()):
         return []
-    now, then = (_member_sales(reading, p) for p in (period, earlier))
+    longer = period.days / earlier.days
+    once = 1 - (measure(reading, "repeat_buyer_share", earlier).value or 0.0)
+    moved["buyers"] = moved["buyers"].scaled(longer**-once)
+    moved["repurchase_multiple"] = moved["repurchase_multiple"].scaled(longer ** (once - 1))
+    now, then = _member_sales(reading, period), _member_sales(reading, earlier) * longer
     if not (now > 0 and then > 0):
         return []
     scale = (now - then) / math.log(now / then) if now != then else now
@@ -66,8 +73,9 @@ def sales_drivers(reading: Reading, period: Period, earlier: Period) -> list[Dri
         base, late = (measure(reading, "anonymous_sales", p).value or 0.0 for p in (earlier, period))
         made = growth(reading, "anonymous_sales", period, earlier)
         known = made is not None and made.enough and math.isfinite(made.value)
+        base, made = base * longer, made.scaled(1 / longer) if known else None
         span = [base * (x - 1) for x in (made.low, made.high)] if known else [math.nan, math.nan]
-        sized.append(("anonymous_sales", made if known else None, late - base, *span))
+        sized.append(("anonymous_sales", made, late - base, *span))
     adjusted = stats.holm([g.p_value(1.0) if g is not None else 1.0 for _, g, *_ in sized])
     made = [
         Driver(registry.metric(name), g, size, low, high, p < ALPHA, p)

@@ -109,7 +109,8 @@ def _judged(reading: Reading, ids: list[str], before: Period) -> list[Card]:
     verdicts = dict(zip(judged, stats.holm_verdicts(list(judged.values())), strict=True))
     moved = {i: change(reading, i, reading.period, before) for i, m in zip(ids, measured, strict=True) if m.state == "ok"}
     moved = {i: made for i, made in moved.items() if made is not None and made.enough}
-    adjusted = stats.holm([made.p_value(unchanged(registry.metric(i))) for i, made in moved.items()])
+    spans = {i: compared(reading, i, reading.period, before) for i in moved}
+    adjusted = stats.holm([made.p_value(unchanged(registry.metric(i), *spans[i])) for i, made in moved.items()])
     clear = {i for i, p in zip(moved, adjusted, strict=True) if p < ALPHA}
     cards = []
     for i, m, mark in zip(ids, measured, marks, strict=True):
@@ -121,14 +122,14 @@ def _judged(reading: Reading, ids: list[str], before: Period) -> list[Card]:
             raw = corrected = "above" if m.value > mark.high else "below" if m.value < mark.low else "within"
         else:
             raw = corrected = "no_reference"
-        since = compared(reading, i, reading.period, before)[1] if i in moved else None
+        since = spans[i][1] if i in moved else None
         cards.append(Card(m, mark, corrected, raw, moved.get(i), since, i in clear))
     return cards
 
 
-def unchanged(metric: registry.Metric) -> float:
-    """Return the value of a change that is none: 1 for totals (a multiple), 0 for differences."""
-    return 1.0 if metric.kind == "total" else 0.0
+def unchanged(metric: registry.Metric, later: Period, sooner: Period) -> float:
+    """Return the value of a change that is none: 0 for differences; totals (a multiple) grow with the number of days."""
+    return later.days / sooner.days if metric.kind == "total" else 0.0
 
 
 def findings(reading: Reading, cards: list[Card], sentences: dict[str, dict[str, str]] | None = None) -> list[Finding]:

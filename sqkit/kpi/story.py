@@ -114,6 +114,7 @@ def why(reading: Reading, drivers: list[Driver], earlier: Period, lang: Lang) ->
     total = growth(reading, "net_sales", reading.period, earlier)
     if total is None or not total.enough:
         return phrase("why_no_sales", lang)
+    total = total.scaled(earlier.days / reading.period.days)  # a day's sales: months differ in length
     moved, span = _growth(total, "net_sales", lang)
     common = {"before": period_text(earlier.first, earlier.last, lang), "growth": moved, "interval": span}
     clear = [d for d in drivers if d.is_distinguishable and d.size * (total.value - 1) > 0]

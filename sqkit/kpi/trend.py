@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
+import numpy as np
 import pandas as pd
+from scipy.special import stdtrit
 
 from sqkit import registry, stats
 from sqkit.kpi.measure import series
 from sqkit.kpi.reading import Reading
 from sqkit.registry import Metric
+from sqkit.stats.control import MIN_BASELINE
 
-__all__ = ["FAMILY", "Trend", "trend", "trends"]
+__all__ = ["FAMILY", "RECENT", "Trend", "trend", "trends"]
 
 FAMILY = 0.05
 MONTHS = 24
-DRIFT_SHARE = 0.25
+RECENT = 3
+DRIFT = 0.5
 TREND_METRICS = (
     "lead_rate",
     "first_order_rate",
@@ -35,11 +40,12 @@ class Trend:
     ----------
     metric : Metric
     frame : DataFrame
-        One row per complete (and mature) month: ``month_on, value, n, center, limit_low, limit_high, is_signal``.
+        One row per complete (and mature) month: ``month_on, value, n, center, limit_low, limit_high, is_signal``; only the last
+        :data:`RECENT` months can be signals, the ones before set the limits.
     enough : bool
         False with too few months for limits.
     method : str
-        ``laney_p_prime`` for shares, ``imr`` for ratios, ``changes`` where the level drifts.
+        ``shares`` or ``ratios``; ``drift`` where the level moves so smoothly that the months are no sample of one level.
     """
 
     metric: Metric
@@ -56,42 +62,36 @@ class Trend:
 def trend(reading: Reading, metric_id: str, *, n_charts: int = 1, months: int = MONTHS) -> Trend:
     """Chart one metric month by month.
 
-    The limits are as wide as keeps the chance of any false alarm on a report of `n_charts` charts near five in a hundred
-    (Šidák-like split of the normal law over all points). Shares: Laney's p′, which allows for natural month-to-month spread;
-    ratios: individuals chart. A level that drifts (more than a quarter of its months outside) is charted by its month-to-month
-    changes instead. Descriptive: a signal names a month, not a cause; calendar effects are signals too.
+    The last :data:`RECENT` months are held against prediction limits from those before (at least ``MIN_BASELINE``), so wide that
+    a report of `n_charts` charts raises any false alarm with a chance of at most :data:`FAMILY` (Bonferroni; Student's t). The
+    natural spread is the larger of moving range and standard deviation, which keeps that promise where months resemble their
+    neighbours; shares are put into units of their binomial error first, as in Laney's p′ chart. A level that drifts (von Neumann's
+    ratio of successive squared differences to the variance below :data:`DRIFT`) is named so. Descriptive: a signal names a month,
+    not a cause; calendar effects are signals too. Simulated in ``benchmarks/false_alarms.py``.
     """
     metric = registry.metric(metric_id)
     frame = series(reading, metric_id, months=months).reset_index(drop=True)
     frame = frame[frame["den"] > 0].reset_index(drop=True)
-    width = stats.sigma_width(max(len(frame), 1) * n_charts, FAMILY)
-    if metric.kind == "proportion" and (frame["num"] <= frame["den"]).all():
-        chart = stats.laney_p_prime(frame["num"], frame["den"], width=width) if len(frame) else None
-    else:
-        chart = stats.imr(frame["value"].astype(float), width=width) if len(frame) else None
-    if chart is None or not chart.enough:
+    base = len(frame) - RECENT
+    if base < MIN_BASELINE:
         return Trend(metric, frame.assign(is_signal=False), False, "")
-    if len(chart.signals) > len(frame) * DRIFT_SHARE:
-        return _changes(metric, frame, n_charts)
-    marked = frame.assign(center=chart.centre, limit_low=chart.low, limit_high=chart.high)
-    marked["is_signal"] = [i in chart.signals for i in range(len(frame))]
-    return Trend(metric, marked, True, chart.method)
-
-
-def _changes(metric: Metric, frame: pd.DataFrame, n_charts: int) -> Trend:
-    """Chart month-to-month changes of a level that drifts: what is unusual then is a jump."""
-    values = frame["value"].astype(float)
-    steps = values.diff().dropna()
-    chart = stats.imr(steps, width=stats.sigma_width(len(steps) * n_charts, FAMILY))
-    if not chart.enough:
+    value = frame["value"].to_numpy(float)
+    is_share = metric.kind == "proportion" and bool((frame["num"] <= frame["den"]).all())
+    num, den = (frame[c].to_numpy(float) for c in ("num", "den"))
+    center = float(num[:base].sum() / den[:base].sum()) if is_share else float(value[:base].mean())
+    unit = np.sqrt(center * (1 - center) / den) if is_share else np.ones(len(frame))
+    if not (unit > 0).all():
         return Trend(metric, frame.assign(is_signal=False), False, "")
-    marked = frame.assign(
-        center=values.shift() + chart.centre[0],
-        limit_low=values.shift() + chart.low[0],
-        limit_high=values.shift() + chart.high[0],
-    )
-    marked["is_signal"] = [False, *(i in chart.signals for i in range(len(steps)))]
-    return Trend(metric, marked, True, "changes")
+    score = (value - center) / unit
+    spread = max(stats.imr(score[:base]).sigma, float(score[:base].std(ddof=1)))
+    width = -stdtrit(base - 1, FAMILY / (n_charts * RECENT) / 2) * math.sqrt(1 + 1 / base)
+    half = width * spread * unit
+    marked = frame.assign(center=center, limit_low=center - half, limit_high=center + half)
+    if is_share:
+        marked[["limit_low", "limit_high"]] = marked[["limit_low", "limit_high"]].clip(0, 1)
+    marked["is_signal"] = (np.arange(len(frame)) >= base) & (np.abs(value - center) > half) & (spread > 1e-12)
+    smooth = spread > 0 and float(np.mean(np.diff(score) ** 2)) < DRIFT * float(score.var(ddof=1))
+    return Trend(metric, marked, spread > 1e-12, "drift" if smooth else "shares" if is_share else "ratios")
 
 
 def trends(reading: Reading, metric_ids: tuple[str, ...] = TREND_METRICS) -> list[Trend]:

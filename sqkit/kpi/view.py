@@ -14,7 +14,7 @@ from sqkit.kpi.measure import Measured, measure_by, series
 from sqkit.kpi.period import Period
 from sqkit.kpi.reading import Reading
 from sqkit.kpi.scorecard import Card
-from sqkit.kpi.trend import Trend
+from sqkit.kpi.trend import RECENT, Trend
 from sqkit.labels import Lang, Text, constants, interval, join, number, phrase
 
 __all__ = [
@@ -251,11 +251,12 @@ def driver_note(reading: Reading, earlier: Period, lang: Lang) -> Text:
 
 def trend_title(t: Trend, lang: Lang) -> Text:
     """Return the finding of a control chart."""
-    months = number(len(t.frame), "months_charted", "count", lang)
-    common = {"name": story.metric_name(t.metric, lang), "months": months}
+    told = len(t.frame) - RECENT if t.enough else len(t.frame)
+    common = {"name": story.metric_name(t.metric, lang), "months": number(told, "months_charted", "count", lang)}
     if not t.enough:
         return phrase("title_trend_short", lang, **common)
-    if not t.n_signals and t.method == "changes":
+    common["recent"] = labels.fixed(RECENT)
+    if not t.n_signals and t.method == "drift":
         ends = {k: number(t.frame["value"].iloc[i], t.metric.id, t.metric.display, lang) for k, i in (("first", 0), ("last", -1))}
         return phrase("title_trend_drift", lang, **common, **ends)
     if not t.n_signals:
