@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from html import escape
@@ -13,12 +14,11 @@ from unicodedata import east_asian_width
 
 from sqkit.labels import Text
 
-__all__ = ["ACCENT", "GREY", "INK", "LIGHT", "Figure", "Stack", "canvas", "finish", "wrapped"]
+__all__ = ["ACCENT", "GREY", "INK", "LIGHT", "NARROW", "WIDE", "Figure", "Stack", "canvas", "finish", "wrapped"]
 
 INK, GREY, LIGHT, ACCENT = "#1b1f24", "#6b7280", "#e5e7eb", "#b4451f"
 FONT = "Noto Sans SC"
-WIDTH_INCHES = 5.6
-LABEL_CELLS = 22
+WIDE, NARROW = 5.6, 4.0  # inches: desktop and print, phone
 
 
 @dataclass(frozen=True)
@@ -29,30 +29,42 @@ class Figure:
     ----------
     title : Text
         The finding, as a sentence.
-    svg : str
+    svg, narrow_svg : str
+        The same picture for wide pages and for phones.
     note : Text
         Definition, period, n and method.
     """
 
     title: Text
     svg: str
+    narrow_svg: str
     note: Text
+
+    @classmethod
+    def drawn(cls, draw: Callable[[float], str], title: Text, note: Text) -> Figure:
+        """Build a figure from a function that draws it at a width in inches."""
+        return cls(title, draw(WIDE), draw(NARROW), note)
 
     def _repr_html_(self) -> str:
         label = escape(self.title.plain, quote=True)
-        picture = self.svg.replace("<svg ", f'<svg role="img" aria-label="{label}" ', 1)
+        named = (
+            svg.replace("<svg ", f'<svg class="{kind}" role="img" aria-label="{label}" ', 1)
+            for kind, svg in (("wide", self.svg), ("narrow", self.narrow_svg))
+        )
+        picture = "".join(named)
         return (
             f'<figure class="chart"><figcaption class="finding">{self.title.html}</figcaption>{picture}'
             f'<p class="note">{self.note.html}</p></figure>'
         )
 
 
-def wrapped(label: str) -> str:
-    """Return a label broken into lines of about :data:`LABEL_CELLS` cells; a CJK character takes two."""
+def wrapped(label: str, width_inches: float) -> str:
+    """Return a label broken into lines that leave room for the plot; a CJK character takes two cells."""
+    cells = 24 if width_inches >= WIDE else 16
     lines, width = [""], 0
     for word in re.findall(r"[\x21-\u2e7f]+\s*|.", label):
         size = sum(2 if east_asian_width(c) in "WF" else 1 for c in word)
-        if width and width + size > LABEL_CELLS + 2:
+        if width and width + size > cells:
             lines.append("")
             width = 0
         lines[-1] += word
@@ -103,14 +115,14 @@ def _prepare() -> None:
     )
 
 
-def canvas(height_inches: float, width_inches: float = WIDTH_INCHES, columns: int = 1):
+def canvas(height_inches: float, width_inches: float):
     """Return a new matplotlib figure and its axes, in the house style."""
     _prepare()
     from matplotlib.figure import Figure as Canvas
 
     figure = Canvas(figsize=(width_inches, height_inches))
     figure.set_layout_engine("constrained")
-    return figure, figure.subplots(1, columns, squeeze=False)[0]
+    return figure, figure.subplots()
 
 
 def finish(figure) -> str:
