@@ -38,8 +38,7 @@ def alarms(reading: kpi.Reading) -> dict[str, list[str]]:
     named = [d.metric.id for d in drivers if f"through {d.metric.en}" in told]
     changed = []
     for card in kpi.scorecard(reading):
-        neutral = 1.0 if card.metric.kind == "total" else 0.0
-        if card.change is not None and not card.change.low <= neutral <= card.change.high:
+        if card.is_changed:
             changed.append(card.metric.id)
     apart = []
     if not reading.store:

@@ -104,8 +104,9 @@ def plain_number(value: float | None, display: str, lang: Lang, currency: str = 
     if value is None or not math.isfinite(value):
         return "–"
     locale = _locale(lang)
-    sign = "-" if value < 0 else "+" if signed and value > 0 else ""
     size = abs(value)
+    if size >= 1e15:  # beyond any count or sum; the formatters below would fail
+        return f"{value:.2e}"
     if display == "share":
         text = format_decimal(size * 100, "0.0", locale) + "%"
     elif display == "points":
@@ -128,15 +129,18 @@ def plain_number(value: float | None, display: str, lang: Lang, currency: str = 
         text = phrases()["unit_days"][lang].format(n=format_decimal(size, "0.#", locale))
     else:
         raise InputError(unknown("display", display, ["share", "points", "multiple", "per", "money", "price", "count", "days"]))
-    return sign.replace("-", "\N{MINUS SIGN}") + text
+    if not any(c in text for c in "123456789"):  # rounded to zero
+        return text
+    return ("\N{MINUS SIGN}" if value < 0 else "+" if signed else "") + text
 
 
 def _compact(size, lang, locale, format_compact_decimal, format_decimal) -> str:
     if size < (10_000 if lang == "zh" else 1_000):
         return format_decimal(size, "#,##0", locale)
-    return format_compact_decimal(size, locale=locale, fraction_digits=1 if lang == "en" or size < 10_000_000 else 0).replace(
-        "K", "k"
-    )
+    unit = max(u for u in ((1e4, 1e8, 1e12) if lang == "zh" else (1e3, 1e6, 1e9, 1e12)) if u <= size)
+    digits = 1 if lang == "en" or size < 10_000_000 else 0
+    rounded = round(size / unit, digits) * unit  # before the unit is chosen: 999,960 is 1M, not 1000k
+    return format_compact_decimal(rounded, locale=locale, fraction_digits=digits).replace("K", "k")
 
 
 def number(value: float | None, metric_id: str, display: str, lang: Lang, currency: str = "CNY", *, signed: bool = False) -> Text:

@@ -107,6 +107,7 @@ def _prepare() -> None:
             "xtick.color": GREY,
             "ytick.color": INK,
             "axes.unicode_minus": True,
+            "text.parse_math": False,  # a name with dollar signs is no formula
             "figure.constrained_layout.use": True,
             "axes.spines.top": False,
             "axes.spines.right": False,

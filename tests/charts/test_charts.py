@@ -1,0 +1,122 @@
+"""Charts: the same SVG for the same frame, valid, readable as text, safe with any name, every glyph there."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import warnings
+import xml.etree.ElementTree as ET
+from importlib.util import find_spec
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from sqkit import charts, labels
+
+NASTY = '<script>alert("1")</script> & $a_b$ \\frac{ \u202eabc'
+ZH = labels.phrases()["all_stores"]["zh"]
+
+
+def title(text: str = "A finding") -> labels.Text:
+    return labels.name(text)
+
+
+def rows(names=("S01", "S02", "S03"), **more):
+    n = len(names)
+    frame = {"label": list(names), "value": [0.2 + 0.1 * i for i in range(n)], "low": [0.1 + 0.1 * i for i in range(n)]}
+    frame |= {"high": [0.3 + 0.1 * i for i in range(n)], "text": [f"{20 + 10 * i}.0%" for i in range(n)]}
+    return pd.DataFrame({**frame, "is_accent": [i == 0 for i in range(n)], **more})
+
+
+def months(n: int = 20):
+    frame = pd.DataFrame(
+        {"month_on": pd.date_range("2025-01-01", periods=n, freq="MS").date, "value": [0.1 + 0.01 * (i % 3) for i in range(n)]}
+    )
+    return frame.assign(center=0.11, limit_low=0.09, limit_high=0.12, is_signal=[i == n - 1 for i in range(n)])
+
+
+def every(lang: str = "en", names=("S01", "S02", "S03"), say: str = "A finding"):
+    common = {"lang": lang, "title": title(say), "note": title("n = 3")}
+    yield charts.dots(rows(names), display="share", **common)
+    yield charts.dots(rows(names, band_low=0.15, band_high=0.25), display=None, **common)
+    yield charts.dots(rows(names), display="multiple", band=(0.1, 0.3, names[0]), **common)
+    yield charts.parts(rows(names), currency="USD", **common)
+    yield charts.line(months(), display="share", names=(names[0], "", ""), **common)
+    yield charts.lines(
+        [{"frame": months(), "display": "per", "title": title(), "note": title(), "names": (names[0],)}] * 2, lang=lang
+    )
+
+
+def pictures(figure) -> list[str]:
+    return re.findall(r"<svg .*?</svg>", figure._repr_html_(), flags=re.S)
+
+
+def test_the_same_frame_gives_the_same_svg():
+    assert [f._repr_html_() for f in every("zh")] == [f._repr_html_() for f in every("zh")]
+
+
+def test_another_process_gives_the_same_svg(tmp_path):
+    script = (
+        "import sys; sys.path[:0] = [sys.argv[1]]; import test_charts as t; print(''.join(f._repr_html_() for f in t.every()))"
+    )
+    made = subprocess.run(
+        [sys.executable, "-c", script, str(Path(__file__).parent)], capture_output=True, text=True, encoding="utf-8", check=True
+    )
+    assert made.stdout == "".join(f._repr_html_() for f in every()) + "\n"
+
+
+@pytest.mark.parametrize("lang", ["zh", "en"])
+def test_svg_is_valid_and_its_text_is_text(lang):
+    for figure in every(lang, names=(ZH, "S02", "S03")):
+        html = figure._repr_html_()
+        assert pictures(figure)
+        for svg in pictures(figure):
+            root = ET.fromstring(svg)
+            texts = [t for t in ("".join(e.itertext()).strip() for e in root.iter("{http://www.w3.org/2000/svg}text")) if t]
+            assert texts, "labels are drawn as text"
+        assert ZH in html and "<metadata" not in html and "2026" not in re.sub(r"<text.*?</text>", "", html)
+
+
+@pytest.mark.parametrize("kind", range(6))
+def test_names_from_the_data_stay_names(kind):
+    figure = list(every(names=(NASTY, "b", "c"), say=NASTY))[kind]
+    html = figure._repr_html_()
+    assert "<script" not in html and "\\frac{" in html
+    for svg in pictures(figure):
+        inside = " ".join("".join(e.itertext()) for e in ET.fromstring(svg).iter("{http://www.w3.org/2000/svg}text"))
+        assert "$a_b$" in re.sub(r"\s+", " ", inside), "not read as a formula"
+
+
+def test_no_glyph_is_missing_from_the_font():
+    """Every character of the phrases, metrics and records is in the charts' font; matplotlib's own warning is an error."""
+    from fontTools.ttLib import TTFont
+
+    from sqkit import registry
+
+    folder = Path(find_spec("pylopdf_fonts_zh_cn").origin).parent
+    known = set(TTFont(folder / "NotoSansSC-Regular.otf").getBestCmap())
+    words = [t for r in labels.phrases().values() for t in r.values()]
+    words += [m.text("name", lang) for m in registry.metrics().values() for lang in ("zh", "en")]
+    missing = {c for word in words for c in word if ord(c) not in known}
+    assert not missing
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        list(every("zh", names=(ZH, "S02", "S03")))
+
+
+def test_with_too_few_rows_what_stands_instead_is_shown():
+    instead = object()
+    assert charts.dots(rows(("a",)), display="share", lang="en", title=title(), note=title(), least=2, instead=instead) is instead
+    assert charts.parts(rows(()), lang="en", title=title(), note=title(), instead=instead) is instead
+    assert charts.lines([], lang="en") is None
+
+
+def test_rows_without_an_interval_are_drawn():
+    frame = rows().assign(low=[0.1, float("nan"), 0.3], high=[0.3, float("nan"), 0.5])
+    for figure in (
+        charts.dots(frame, display="share", lang="en", title=title(), note=title()),
+        charts.parts(frame, lang="en", title=title(), note=title()),
+    ):
+        assert all("30.0%" in svg and "NaN" not in svg and "nan" not in svg for svg in pictures(figure))
