@@ -3,7 +3,7 @@
     python benchmarks/false_alarms.py --worlds 200
     python benchmarks/false_alarms.py --worlds 200 --write
 
-Each world is a fresh demo brand of the `quiet` scenario. Counted per report of the whole brand and per report of a store:
+Each world is a fresh demo brand of the `quiet` scenario, reported on in one of its last six months. Counted per report of the whole brand and per report of a store:
 
 trend      a month signalled in any of the control charts (`kpi.trends`)
 driver     the why-sentence names a driver of the change in net sales
@@ -20,7 +20,7 @@ import argparse
 import sys
 from collections import Counter
 from concurrent.futures import ProcessPoolExecutor
-from datetime import timedelta
+from datetime import date, timedelta
 
 import quiet
 
@@ -74,30 +74,41 @@ def main() -> int:
     labels.phrases()
     with ProcessPoolExecutor(asked.workers) as pool:
         found = list(pool.map(world, seeds, [asked.members] * asked.worlds, [asked.stores] * asked.worlds))
-    lines, out = [], {}
+    out = {}
     for kind in KINDS:
         brand = sum(bool(b[kind]) for b, _ in found)
         store = sum(bool(s[kind]) for _, stores in found for s in stores)
         batch = sum(any(s[kind] for s in stores) for _, stores in found)
         rates = [quiet.rate(h, n) for h, n in ((brand, len(found)), (store, len(found) * asked.stores), (batch, len(found)))]
-        out[kind] = rates
+        every = quiet.rate(brand + store, len(found) * (asked.stores + 1))
+        out[kind] = every, *rates
         what = Counter(m for b, _ in found for m in b[kind]), Counter(m for _, ss in found for s in ss for m in s[kind])
         shown = "   ".join(f"{name} {r:.3f} ± {e:.3f}" for name, (r, e) in zip(("brand", "store", "batch"), rates, strict=True))
         print(f"{kind:8} {shown}   {dict(what[0])} {dict(what[1])}")
     if asked.write:
-        for section, kind in (("kpi_report", "trend"), ("kpi_driver", "driver")):
-            (rate, error), _, (batch, _) = out[kind]
-            lines += [
-                f"[{section}]", f"rate = {rate:.3f}", f"standard_error = {error:.3f}", f"per_batch = {batch:.3f}",
-                f"n_worlds = {asked.worlds}", f"members = {asked.members}", f"stores = {asked.stores}", f"seed = {asked.seed}", "",
-            ]  # fmt: skip
-        head = (
-            "# Chance of at least one false alarm per report of a brand, and per batch of one report a store, in worlds of the `quiet`\n"
-            "# scenario in which nothing happens. Written by: python benchmarks/false_alarms.py --write\n"
-            "#   kpi_report  a control chart signals a month      kpi_driver  the second sentence names a driver\n\n"
-        )
-        quiet.work("sqkit/registry/false_alarms.toml").write_text(head + "\n".join(lines), encoding="utf-8")
+        _write(out, asked)
     return 0
+
+
+def _write(out: dict[str, tuple], asked: argparse.Namespace) -> None:
+    """Write the rates where reports read them."""
+    lines = [
+        "# Chance of at least one false alarm per report (of a brand or of one of its stores), and per batch of one report a store,",
+        "# in worlds of the `quiet` scenario in which nothing happens. Written by benchmarks/false_alarms.py.",
+        "#   kpi_report  a control chart signals a month      kpi_driver  the second sentence names a driver",
+    ]
+    for section, kind in (("kpi_report", "trend"), ("kpi_driver", "driver")):
+        (rate, error), (brand, _), (store, _), (batch, _) = out[kind]
+        facts = {"rate": rate, "standard_error": error, "per_brand": brand, "per_store": store, "per_batch": batch}
+        lines += ["", f"[{section}]", *(f"{name} = {value:.3f}" for name, value in facts.items())]
+        lines += [
+            f"n_worlds = {asked.worlds}",
+            f"members = {asked.members}",
+            f"stores = {asked.stores}",
+            f'date = "{date.today()}"',
+        ]
+        lines.append(f'command = "python benchmarks/false_alarms.py --worlds {asked.worlds} --seed {asked.seed} --write"')
+    quiet.work("sqkit/registry/false_alarms.toml").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
