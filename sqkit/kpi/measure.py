@@ -17,6 +17,7 @@ from sqkit.registry import Metric
 
 __all__ = ["Measured", "change", "compared", "growth", "measure", "measure_by", "series"]
 
+MANY_ALIKE = 1000
 MOMENTS = ("num", "den", "num_sq", "num_den", "den_sq")
 
 
@@ -127,10 +128,21 @@ def _blocks(reading: Reading, metric: Metric, by: Sequence[str], period: Period,
         used = "den <> 0 OR num <> 0"
     sql = f"""
         WITH units AS ({_units(reading, metric, by, [period], bucket)}),
-        clusters AS (SELECT {keys} cluster_id, count(*) AS size, {inner} FROM units WHERE {used} GROUP BY {keys} cluster_id)
-        SELECT {keys} CASE WHEN size > 1 THEN cluster_id ELSE '' END AS block, count(*) AS n_clusters, {outer}
-        FROM clusters GROUP BY {keys} block ORDER BY {keys} block"""
+        clusters AS (SELECT {keys} cluster_id, count(*) AS size, {inner} FROM units WHERE {used} GROUP BY {keys} cluster_id),
+        marked AS (SELECT *, count(*) OVER (PARTITION BY {keys} size) AS n_alike FROM clusters)
+        SELECT {keys} {_block(1)} AS block, count(*) AS n_clusters, {outer}
+        FROM marked GROUP BY {keys} block ORDER BY {keys} block"""
     return reading.engine.execute(sql).df()
+
+
+def _block(single: int) -> str:
+    """Return SQL for the block of a cluster: all with up to `single` units together, so many of one size together, others alone.
+
+    A block's moments are exact whatever it holds; only the leverage of its clusters is their mean, which for a thousand clusters
+    of one size is nothing. Members alone are millions: as rows of their own they would fill the memory.
+    """
+    return f"""CASE WHEN size <= {single} THEN '' WHEN n_alike >= {MANY_ALIKE} THEN concat('of ', CAST(size AS VARCHAR))
+               ELSE cluster_id END"""
 
 
 def _joint_moments() -> str:
@@ -246,9 +258,10 @@ def _joint(reading: Reading, metric: Metric, period: Period, earlier: Period) ->
         sides.append(f"sum(CASE WHEN bucket = {flag} THEN n ELSE 0 END) AS n_units_{side}")
     sql = f"""
         WITH units AS ({_units(reading, metric, (), [later, sooner], bucket)}),
-        clusters AS (SELECT cluster_id, count(*) AS size, {", ".join(sides)} FROM units WHERE den <> 0 OR num <> 0 GROUP BY cluster_id)
-        SELECT CASE WHEN size > 2 THEN cluster_id ELSE '' END AS block, count(*) AS n_clusters, {_joint_moments()}
-        FROM clusters GROUP BY block ORDER BY block"""
+        clusters AS (SELECT cluster_id, count(*) AS size, {", ".join(sides)} FROM units WHERE den <> 0 OR num <> 0 GROUP BY cluster_id),
+        marked AS (SELECT *, count(*) OVER (PARTITION BY size) AS n_alike FROM clusters)
+        SELECT {_block(2)} AS block, count(*) AS n_clusters, {_joint_moments()}
+        FROM marked GROUP BY block ORDER BY block"""
     joint = reading.engine.execute(sql).df()
     return None if joint.empty else joint
 
