@@ -116,7 +116,11 @@ def _blocks(reading: Reading, metric: Metric, by: Sequence[str], period: Period,
     cells = [*by, *(["bucket"] if bucket else [])]
     keys = "".join(f"{c}, " for c in cells)
     if metric.kind == "multiple":
-        inner = "sum(num) AS num_a, sum(den) AS den_a, sum(num_b) AS num_b, sum(den_b) AS den_b, sum(CASE WHEN den <> 0 THEN n ELSE 0 END) AS n_units_a, sum(CASE WHEN den_b <> 0 THEN n ELSE 0 END) AS n_units_b"
+        sides = [("a", "num", "den"), ("b", "num_b", "den_b")]
+        inner = ", ".join(
+            f"sum({num}) AS num_{s}, sum({den}) AS den_{s}, sum(CASE WHEN {den} <> 0 THEN n ELSE 0 END) AS n_units_{s}"
+            for s, num, den in sides
+        )
         outer = _joint_moments()
         used = "den <> 0 OR den_b <> 0"
     else:
@@ -258,7 +262,9 @@ def _joint(reading: Reading, metric: Metric, period: Period, earlier: Period) ->
         sides.append(f"sum(CASE WHEN bucket = {flag} THEN n ELSE 0 END) AS n_units_{side}")
     sql = f"""
         WITH units AS ({_units(reading, metric, (), [later, sooner], bucket)}),
-        clusters AS (SELECT cluster_id, count(*) AS size, {", ".join(sides)} FROM units WHERE den <> 0 OR num <> 0 GROUP BY cluster_id),
+        clusters AS (
+            SELECT cluster_id, count(*) AS size, {", ".join(sides)} FROM units WHERE den <> 0 OR num <> 0 GROUP BY cluster_id
+        ),
         marked AS (SELECT *, count(*) OVER (PARTITION BY size) AS n_alike FROM clusters)
         SELECT {_block(2)} AS block, count(*) AS n_clusters, {_joint_moments()}
         FROM marked GROUP BY block ORDER BY block"""
