@@ -3,7 +3,8 @@
     python benchmarks/false_alarms.py --worlds 200
     python benchmarks/false_alarms.py --worlds 200 --write
 
-Each world is a fresh demo brand of the `quiet` scenario, reported on in one of its last six months. Counted per report of the whole brand and per report of a store:
+Each world is a fresh demo brand of the `quiet` scenario, reported on in one of its last six months. Counted per report of the
+whole brand and per report of a store:
 
 trend      a month signalled in any of the control charts (`kpi.trends`)
 driver     the why-sentence names a driver of the change in net sales
@@ -93,8 +94,8 @@ def main() -> int:
 def _write(out: dict[str, tuple], asked: argparse.Namespace) -> None:
     """Write the rates where reports read them."""
     lines = [
-        "# Chance of at least one false alarm per report (of a brand or of one of its stores), and per batch of one report a store,",
-        "# in worlds of the `quiet` scenario in which nothing happens. Written by benchmarks/false_alarms.py.",
+        "# Chance of at least one false alarm per report (of a brand or of one of its stores), and per batch of one report a",
+        "# store, in worlds of the `quiet` scenario in which nothing happens. Written by benchmarks/false_alarms.py.",
         "#   kpi_report  a control chart signals a month      kpi_driver  the second sentence names a driver",
     ]
     for section, kind in (("kpi_report", "trend"), ("kpi_driver", "driver")):

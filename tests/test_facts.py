@@ -18,8 +18,8 @@ MARCH = date(2026, 3, 31)
 
 def order(order_id, member, store, domain, at, paid, status="paid", parent=None):
     return {
-        "order_id": order_id, "member_id": member, "store_id": store, "domain": domain, "ordered_at": f"2026-{at}", "status": status,
-        "gross_fen": paid, "paid_fen": paid, "parent_order_id": parent,
+        "order_id": order_id, "member_id": member, "store_id": store, "domain": domain, "ordered_at": f"2026-{at}",
+        "status": status, "gross_fen": paid, "paid_fen": paid, "parent_order_id": parent,
     }  # fmt: skip
 
 
@@ -40,7 +40,9 @@ TABLES = {
         {"group_id": "G2", "member_id": "M1", "joined_at": "2026-03-10 09:00", "left_at": None},
         {"group_id": "G2", "member_id": "M3", "joined_at": "2026-04-02 09:00", "left_at": "2026-04-20 18:00"},
     ],
-    "referrals": [{"referral_id": "R1", "referrer_member_id": "M1", "invited_member_id": "M2", "referred_at": "2026-03-01 08:00"}],
+    "referrals": [
+        {"referral_id": "R1", "referrer_member_id": "M1", "invited_member_id": "M2", "referred_at": "2026-03-01 08:00"},
+    ],
     "messages": [
         {"message_id": "X1", "group_id": "G1", "member_id": "M1", "sent_at": "2026-03-02 10:00", "is_staff": False},
         {"message_id": "X2", "group_id": "G1", "member_id": None, "sent_at": "2026-03-02 10:00", "is_staff": True},
@@ -89,7 +91,8 @@ def rows(source, as_of, sql):
         return engine.execute(sql).fetchall()
 
 
-ORDERS = "SELECT purchase_id, member_id, net_fen, is_kept, is_repeat, is_referred, cluster_id FROM order_facts ORDER BY ordered_at, purchase_id"
+ORDERS = """SELECT purchase_id, member_id, net_fen, is_kept, is_repeat, is_referred, cluster_id
+            FROM order_facts ORDER BY ordered_at, purchase_id"""
 
 
 def test_purchases_by_hand(source):
@@ -230,8 +233,9 @@ def test_facts_come_from_whatever_tables_there_are(tmp_path, present):
 def truncated(day: date) -> dict:
     """The tables as they were at the end of a day; the status of an order is the one it was loaded with."""
     end = datetime.combine(day + timedelta(1), datetime.min.time())
-    began = {"orders": "ordered_at", "refunds": "refunded_at", "members": "joined_at", "groups": "created_at", "memberships": "joined_at",
-             "messages": "sent_at", "referrals": "referred_at", "leads": "added_at", "channel_days": "on_day"}  # fmt: skip
+    began = {"orders": "ordered_at", "refunds": "refunded_at", "members": "joined_at", "groups": "created_at",
+             "memberships": "joined_at", "messages": "sent_at", "referrals": "referred_at", "leads": "added_at",
+             "channel_days": "on_day"}  # fmt: skip
     later = {"left_at", "first_order_at", "group_joined_at"}
 
     def seen(value) -> bool:

@@ -81,7 +81,7 @@ def test_every_reference_is_of_a_metric_and_the_first_is_primary():
 
 
 def test_unknown_metrics_are_refused_with_the_list():
-    with pytest.raises(InputError, match="Did you mean 'lead_rate'.*gmv"):
+    with pytest.raises(InputError, match=r"Did you mean 'lead_rate'.*gmv"):
         registry.metric("lead_rat")
 
 

@@ -65,9 +65,9 @@ def trend(reading: Reading, metric_id: str, *, n_charts: int = 1, months: int = 
     The last :data:`RECENT` months are held against prediction limits from those before (at least ``MIN_BASELINE``), so wide that
     a report of `n_charts` charts raises any false alarm with a chance of at most :data:`FAMILY` (Bonferroni; Student's t). The
     natural spread is the larger of moving range and standard deviation, which keeps that promise where months resemble their
-    neighbours; shares are put into units of their binomial error first, as in Laney's p′ chart. A level that drifts (von Neumann's
-    ratio of successive squared differences to the variance below :data:`DRIFT`) is named so. Descriptive: a signal names a month,
-    not a cause; calendar effects are signals too. Simulated in ``benchmarks/false_alarms.py``.
+    neighbours; shares are put into units of their binomial error first, as in Laney's p′ chart. A level that drifts (von
+    Neumann's ratio of successive squared differences to the variance below :data:`DRIFT`) is named so. Descriptive: a signal names
+    a month, not a cause; calendar effects are signals too. Simulated in ``benchmarks/false_alarms.py``.
     """
     metric = registry.metric(metric_id)
     frame = series(reading, metric_id, months=months).reset_index(drop=True)

@@ -1,4 +1,4 @@
-"""Every metric again in plain pandas, from the canonical tables and the definitions in words; it shares no code with the product."""
+"""Every metric again in plain pandas, from the canonical tables by the definitions in words; it shares no code with the product."""
 
 from __future__ import annotations
 

@@ -196,8 +196,10 @@ def test_what_a_source_lacks_is_named_and_never_zero(tmp_path, crowd):
     lacking = {m: kpi.measure(reading, m) for m in plain.METRICS if reading.missing(m)}
     assert {m.state for m in lacking.values()} == {"no_data"} and {m.value for m in lacking.values()} == {None}
     expected = {
-        "lead_rate": ["channel_days", "leads"], "first_order_rate": ["leads", "leads.first_order_at"],
-        "cost_per_lead": ["channel_days", "leads", "channel_days.cost_fen"], "activity_rate": ["memberships", "messages.member_id"],
+        "lead_rate": ["channel_days", "leads"],
+        "first_order_rate": ["leads", "leads.first_order_at"],
+        "cost_per_lead": ["channel_days", "leads", "channel_days.cost_fen"],
+        "activity_rate": ["memberships", "messages.member_id"],
         "refund_share": ["refunds"], "referral_order_share": ["referrals"], "session_order_rate": ["sessions"],
         "leave_rate": ["memberships", "memberships.left_at"], "groups_per_operator": ["groups.operator_id", "memberships"],
     }  # fmt: skip
@@ -296,8 +298,10 @@ def test_one_side_without_buyers_has_no_multiple(tmp_path, crowd):
 def test_counts_as_measures_are_people_not_sums(tmp_path):
     """A visit counter of three is one visitor."""
     assigned = [{"campaign_id": "C", "unit_id": f"U{i}", "arm": "ab"[i % 2], "assigned_at": "2026-02-02"} for i in range(100)]
-    outcomes = [{"campaign_id": "C", "unit_id": f"U{i}", "measure": "visit", "value": 3.0 * (i % 5 == 0), "measured_at": "2026-02-09"}
-                for i in range(100)]  # fmt: skip
+    outcomes = [
+        {"campaign_id": "C", "unit_id": f"U{i}", "measure": "visit", "value": 3.0 * (i % 5 == 0), "measured_at": "2026-02-09"}
+        for i in range(100)
+    ]
     tables = {"assignments": assigned, "outcomes": outcomes}
     source = worlds.admit(tmp_path, "trial", tables, date(2026, 1, 1), date(2026, 3, 31))
     cells = kpi.measure_by(worlds.reading(source, "quarter"), "visit_rate", ["arm"])

@@ -45,7 +45,8 @@ def checked(block) -> str:
 def item(**more):
     made = {
         "name": labels.name(NASTY), "value": labels.number(0.152, "lead_rate", "share", "en"), "verdict": "above",
-        "interval": labels.interval(0.1, 0.2, "lead_rate", "share", "en"), "change": None, "reference": None, "series": [1, 2, 3, 2],
+        "interval": labels.interval(0.1, 0.2, "lead_rate", "share", "en"), "change": None, "reference": None,
+        "series": [1, 2, 3, 2],
     }  # fmt: skip
     return made | more
 
