@@ -23,7 +23,7 @@ def matched_multiple(reading: Reading, metric_id: str = "purchase_multiple_match
     """Compare members who joined a group with members who did not, matched on what was visible before.
 
     For each week of the last year whose following 90 days are complete: members whose first group began in that week against
-    members in no group until those 90 days ended, in strata of week, purchases in the year up to the week's end (1, 2, 3–4, 5–8,
+    members in no group at the week's end (they may join later: leaving those out would pick the quiet ones), in strata of week, purchases in the year up to the week's end (1, 2, 3–4, 5–8,
     9+), recency (30, 90, 365 days), days since becoming a member, and channel. Frequency, recency and age are what a buying rate
     can be told from, so members without a purchase in that year, about whom nothing is known, are left out. Value: purchases
     per joiner in the 90 days after the week over those of equally composed others. Clusters: the group joined; other members
@@ -54,7 +54,7 @@ def matched_multiple(reading: Reading, metric_id: str = "purchase_multiple_match
                         WHEN w.last_on - f.joined_on < 366 THEN 2 ELSE 3 END AS tenure,
                    coalesce(f.acquisition_channel, '') AS channel
             FROM member_facts AS f JOIN weeks AS w ON f.joined_on <= w.last_on
-            WHERE (f.grouped_on IS NULL OR f.grouped_on > w.last_on + {WINDOW_DAYS} OR f.grouped_on BETWEEN w.week_on AND w.last_on) {store}
+            WHERE (f.grouped_on IS NULL OR f.grouped_on >= w.week_on) {store}
         ),
         joined_cells AS (SELECT DISTINCT week_on, tenure, channel FROM candidates WHERE is_joiner),
         counted AS (
@@ -97,4 +97,4 @@ def matched_multiple(reading: Reading, metric_id: str = "purchase_multiple_match
     made = stats.multiple_interval(joint)
     value = made.value if np.isfinite(made.value) else None
     scope = {"matched_share": f"{matched / joiners:.3f}"} if is_matched else {}
-    return Measured(metric, scope, span, made, value, int(made.n) if np.isfinite(made.n) else 0)
+    return Measured(metric, scope, span, made, value, int(matched if is_matched else joiners))

@@ -65,7 +65,8 @@ def _text(value: str) -> str:
 
 
 def _where(reading: Reading, metric: Metric, *periods: Period) -> str:
-    parts = [f"({metric.where})"] if metric.where else []
+    first, last = min(p.first for p in periods), max(p.last for p in periods)
+    parts = [f"({metric.where.replace('{first}', str(first)).replace('{last}', str(last))})"] if metric.where else []
     if reading.source.has(_date_origin(metric)):
         spans = [f"{metric.date} BETWEEN DATE '{p.first}' AND DATE '{p.last}'" for p in periods]
         parts.append("(" + " OR ".join(spans) + ")")

@@ -8,20 +8,23 @@ import pandas as pd
 
 from sqkit import contracts, findings as records, registry
 from sqkit.kpi import story, view
+from sqkit.kpi.drivers import Driver
 from sqkit.kpi.measure import Measured, measure_by
 from sqkit.kpi.period import Period
 from sqkit.kpi.reading import Reading
 from sqkit.kpi.scorecard import Card
 from sqkit.kpi.scorecard import findings as card_findings
 from sqkit.kpi.trend import Trend
-from sqkit.labels import Lang, Text, join, phrase, raw
+from sqkit.labels import Lang, Text, join, number, phrase, raw
 
 __all__ = [
     "context",
     "export",
     "findings",
     "health",
+    "health_text",
     "lacking",
+    "limits",
     "reference_sheet",
     "sheets",
     "shown_metrics",
@@ -65,6 +68,22 @@ def health(reading: Reading) -> dict[str, int]:
     }
 
 
+def health_text(found: dict[str, int], lang: Lang) -> Text:
+    """Return the one line on data health in words."""
+    rows, bad, left = found["n_rows"], found["n_quarantined"], found["n_remarks"]
+    total = number(rows + bad, "health_rows", "count", lang)
+    if bad:
+        share = number(bad / (rows + bad), "health_quarantined_share", "share", lang)
+        text = phrase("health_some", lang, n_rows=total, n_bad=number(bad, "health_quarantined", "count", lang), share=share)
+    else:
+        text = phrase("health_good", lang, n_rows=total)
+    if not left:
+        return text
+    return join(
+        [text, phrase("health_warnings", lang, n=number(left, "health_remarks", "count", lang))], lang, "sentence_separator"
+    )
+
+
 def reference_sheet(metric_ids: Iterable[str], lang: Lang) -> pd.DataFrame:
     """Return all reference values of some metrics, one row each."""
     marks = [b for i in metric_ids for b in registry.benchmarks_of(i)]
@@ -87,10 +106,40 @@ def sheets(
     return {k: v for k, v in made.items() if not v.empty}
 
 
-def findings(reading: Reading, cards: list[Card]) -> list[records.Finding]:
-    """Return the strip as findings with their sentences in both languages."""
+def findings(
+    reading: Reading, cards: list[Card], drivers: list[Driver] = (), trends: list[Trend] = (), cells: list[Measured] = ()
+) -> list[records.Finding]:
+    """Return everything the page says as findings: the strip first (rank below 100), then drivers, trends and cells.
+
+    The parts of a change of sales share the revenue scope ``net_sales``: they describe the same money.
+    """
     words = {c.metric.id: {lang: story.sentence(reading, c, lang).plain for lang in ("zh", "en")} for c in cards}
-    return card_findings(reading, cards, words)
+    made = card_findings(reading, cards, words)
+    inputs = {reading.source.id: str(reading.source.manifest.get("input_hash", ""))}
+    store = {"store": reading.store} if reading.store else {}
+    a_month = 30.4375 / reading.period.days
+    for rank, d in enumerate(drivers, start=100):
+        made.append(
+            records.Finding(
+                metric_id=d.metric.id, scope={**store, "part_of": "net_sales"}, period=str(reading.period), value=d.growth.value,
+                low=d.growth.low, high=d.growth.high, n=int(d.growth.n), n_clusters=int(d.growth.n_clusters), method=d.growth.method,
+                verdict="signal" if d.is_distinguishable else "no_signal", size_cny_month=d.size * a_month, size_low=d.low * a_month,
+                size_high=d.high * a_month, revenue_scope="net_sales", rank=rank, inputs=inputs,
+            )
+        )  # fmt: skip
+    for rank, t in enumerate((t for t in trends if t.enough), start=200):
+        words_of = {lang: view.trend_title(t, lang).plain for lang in ("zh", "en")}
+        span = f"{t.frame['month_on'].iloc[0]}/{t.frame['month_on'].iloc[-1]}"
+        made.append(
+            records.Finding(
+                metric_id=t.metric.id, scope={**store, "by": "month"}, period=span, value=float(t.frame["value"].iloc[-1]),
+                n=int(t.frame["n"].iloc[-1]), method=t.method, verdict="signal" if t.n_signals else "no_signal", rank=rank,
+                inputs=inputs, sentence=words_of,
+            )
+        )  # fmt: skip
+    plain = [Card(c, None, "no_reference" if c.state == "ok" else c.state, "no_reference") for c in cells if not c.missing]
+    made += [f.model_copy(update={"rank": f.rank + 299}) for f in card_findings(reading, plain)]
+    return made
 
 
 def shown_metrics(*groups: Iterable[Card]) -> list[str]:
@@ -118,17 +167,21 @@ def three_sentences(reading: Reading, cards: list[Card], lang: Lang, earlier: Pe
     if arms is not None and not any(c.benchmark and c.measured.state == "ok" for c in cards):
         cells = measure_by(reading, arms.id, arms.by)
         finding = view.by_title(reading, cells, f"what_{arms.by[0]}", lang)
-        return [
-            phrase("what_arms", lang, period=view.period_name(reading, lang), finding=finding),
-            phrase("why_arms", lang),
-            last,
-        ]
-    return [story.what(reading, cards, lang), story.why(reading, view.drivers(reading, earlier), earlier, lang), last]
+        first = phrase("what_arms", lang, period=view.period_name(reading, lang), finding=finding)
+        return [first, phrase("why_arms", lang), _arms_todo(reading, cells, lang)]
+    drivers = view.drivers(reading, earlier)
+    return [story.what(reading, cards, lang), story.why(reading, drivers, earlier, lang), story.todo(reading, cards, lang)]
+
+
+def limits(reading: Reading) -> list[str]:
+    """Return the phrase ids of the limits that hold for this source."""
+    causal = "limits_trial" if not reading.missing("visit_rate") else "limits_descriptive"
+    return ["limits_clusters", "limits_claims", causal, "limits_mature", "limits_false_alarm"]
 
 
 def _arms_todo(reading: Reading, cells: list[Measured], lang: Lang) -> Text:
     told = sorted((c for c in cells if c.state == "ok"), key=lambda c: (-c.value, str(c.scope)))
-    if not told or not view.apart_from_rest(told)[0]:
+    if not told or view.apart_from_rest(told)[0] <= 0:
         return phrase("do_no_arm", lang)
     return phrase("do_arms", lang, best=view.cell_label(reading, told[0].scope, lang))
 
@@ -150,5 +203,6 @@ def context(reading: Reading, lang: Lang) -> dict[str, str]:
         "as_of": reading.as_of.isoformat(),
         "currency": reading.currency,
         "input_hash": str(reading.source.manifest.get("input_hash", "")),
+        "health": health_text(health(reading), lang).plain,
         **{k: str(v) for k, v in health(reading).items()},
     }

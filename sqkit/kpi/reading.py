@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from functools import cached_property, wraps
 
@@ -84,6 +84,11 @@ class Reading:
         return self.stores.get(self.store, self.store)
 
     @property
+    def is_undated(self) -> bool:
+        """Whether the source's rows carry no days, so that its record declares a span of its own."""
+        return bool(self.source.manifest.get("period_note"))
+
+    @property
     def currency(self) -> str:
         """Currency of the source."""
         return self.source.currency
@@ -124,4 +129,5 @@ def read(source: str, *, as_of: str | date = "", store: str = "", period: str = 
     known = [store_id for store_id, _ in opened.stores()]
     if store and store not in known:
         raise InputError(unknown("store", store, known, f"source {source!r}"))
-    return Reading(opened, as_of, Period.latest(as_of, period, opened.first_day), store)
+    made = Reading(opened, as_of, Period.latest(as_of, period, opened.first_day), store)
+    return replace(made, period=Period(opened.first_day, last)) if made.is_undated else made

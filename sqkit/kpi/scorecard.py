@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from sqkit import registry, stats
 from sqkit.findings import Finding
 from sqkit.kpi.domain import matched_multiple
-from sqkit.kpi.measure import Measured, change, compared, measure
+from sqkit.kpi.measure import Measured, change, compared, measure, measure_by
 from sqkit.kpi.period import Period
 from sqkit.kpi.reading import Reading
 from sqkit.registry import Benchmark
@@ -66,7 +66,7 @@ class Card:
 
 def strip(reading: Reading) -> list[str]:
     """Return the metrics of the strip that the source can answer, in order; topped up to four from the rest of the registry."""
-    able = [m for m in registry.metrics().values() if m.kind != "matched" and not reading.missing(m.id)]
+    able = [m for m in registry.metrics().values() if m.kind != "matched" and not m.by and not reading.missing(m.id)]
     first = [m.id for m in sorted((m for m in able if m.strip), key=lambda m: m.strip)]
     rest = [m.id for m in able if not m.strip and m.kind != "total"]
     return first + rest[: max(0, LEAST_CARDS - len(first))]
@@ -75,8 +75,8 @@ def strip(reading: Reading) -> list[str]:
 def scorecard(reading: Reading, metric_ids: list[str] | None = None, earlier: Period | None = None) -> list[Card]:
     """Measure metrics and judge them together: verdicts against references, and changes (both Holm-corrected).
 
-    The strip is one family, whichever part of it is asked for, so that a metric reads the same everywhere on a page; the other
-    metrics asked for are a second family.
+    The strip is one family and all other metrics are a second one, whichever part of them is asked for, so that a metric reads
+    the same everywhere on a page.
 
     Parameters
     ----------
@@ -91,16 +91,29 @@ def scorecard(reading: Reading, metric_ids: list[str] | None = None, earlier: Pe
         In the order asked for; metrics the source cannot answer are there with verdict ``no_data``.
     """
     own = strip(reading)
+    if metric_ids is None and not own:
+        return arm_cards(reading)
     ids = metric_ids if metric_ids is not None else own
     before = earlier or reading.period.before()
-    others = [i for i in dict.fromkeys(ids) if i not in own]
-    cards = {c.metric.id: c for family in (own, others) for c in _judged(reading, family, before)}
+    others = [m.id for m in registry.metrics().values() if m.id not in own and not m.by]
+    asked = [i for i in ids if i not in own and i not in others]
+    families = [own, others if set(ids) - set(own) else [], asked]
+    cards = {c.metric.id: c for family in families for c in _judged(reading, family, before)}
     return [cards[i] for i in ids]
+
+
+def arm_cards(reading: Reading) -> list[Card]:
+    """Return one card per arm of each trial metric: a trial has no number for all arms together."""
+    cells = [
+        c for m in registry.metrics().values() if m.by and not reading.missing(m.id) for c in measure_by(reading, m.id, m.by)
+    ]
+    states = ["no_reference" if c.state == "ok" else c.state for c in cells]
+    return [Card(c, None, s, s) for c, s in zip(cells, states, strict=True)]
 
 
 def _judged(reading: Reading, ids: list[str], before: Period) -> list[Card]:
     measured = [matched_multiple(reading, i) if registry.metric(i).kind == "matched" else measure(reading, i) for i in ids]
-    marks = [registry.primary_benchmark(i) for i in ids]
+    marks = [reference(reading, i) for i in ids]
     judged = {
         i: (m.interval, b.low, b.high)
         for i, m, b in zip(ids, measured, marks, strict=True)
@@ -125,6 +138,14 @@ def _judged(reading: Reading, ids: list[str], before: Period) -> list[Card]:
         since = spans[i][1] if i in moved else None
         cards.append(Card(m, mark, corrected, raw, moved.get(i), since, i in clear))
     return cards
+
+
+def reference(reading: Reading, metric_id: str) -> Benchmark | None:
+    """Return the reference of a metric that fits this reading: of the same window, and not measured on the source itself."""
+    mark = registry.primary_benchmark(metric_id)
+    if mark is None or mark.measured_on == reading.source.id or mark.window not in ("", reading.period.grain):
+        return None
+    return mark
 
 
 def unchanged(metric: registry.Metric, later: Period, sooner: Period) -> float:

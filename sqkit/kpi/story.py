@@ -15,12 +15,17 @@ from sqkit.labels import Lang, Text, constants, definition_link, interval, join,
 from sqkit.labels import period as period_text
 from sqkit.registry import Metric
 
-__all__ = ["compared_period", "definition", "metric_name", "missing_text", "reason", "sentence", "todo", "what", "why"]
+__all__ = ["compared_period", "definition", "metric_name", "missing_text", "reason", "sentence", "span", "todo", "what", "why"]
 
 
 def metric_name(metric: Metric, lang: Lang) -> Text:
     """Return a metric's name, linked to its definition on the page."""
     return definition_link(metric.id, constants(metric.text("name", lang)))
+
+
+def span(reading: Reading, days: Period, lang: Lang) -> Text:
+    """Return a span of days in words, or that the source records no days."""
+    return phrase("no_dates", lang) if reading.is_undated else period_text(days.first, days.last, lang)
 
 
 def definition(metric: Metric, lang: Lang) -> Text:
@@ -88,7 +93,7 @@ def what(reading: Reading, cards: list[Card], lang: Lang) -> Text:
     unclear = [c for c in judged if c.verdict == "not_distinguishable"]
     within = [c for c in judged if c.verdict == "within"]
     store = phrase("store_prefix", lang, store=name(reading.store_name())) if reading.store else raw("")
-    common = {"store": store, "period": period_text(reading.period.first, reading.period.last, lang)}
+    common = {"store": store, "period": span(reading, reading.period, lang)}
     if out:
         listed = join([_item(c, reading, lang) for c in out[:3]], lang, "item_separator")
         return phrase(
@@ -120,7 +125,7 @@ def why(reading: Reading, drivers: list[Driver], earlier: Period, lang: Lang) ->
     clear = [d for d in drivers if d.is_distinguishable and d.size * (total.value - 1) > 0]
     if total.low <= 1 <= total.high:
         sentence_made = phrase("why_flat", lang, **common)
-    elif clear:
+    elif clear and clear[0] is drivers[0]:
         first = clear[0]
         sentence_made = phrase(
             "why_driver",
@@ -166,10 +171,10 @@ def todo(reading: Reading, cards: list[Card], lang: Lang) -> Text:
             high=number(mark.high, m.id, m.display, lang, reading.currency),
         )
     near = sorted(((_more_data(c), c.metric.id, c) for c in cards if c.verdict == "not_distinguishable"), key=lambda x: x[:2])
-    near = [(factor, c) for factor, _, c in near if math.isfinite(factor)][:3]
-    if near:
-        listed = join([metric_name(c.metric, lang) for _, c in near], lang)
-        return phrase("do_more_data", lang, list=listed, factor=number(math.ceil(near[-1][0]), "sample_factor", "count", lang))
+    if near and math.isfinite(near[0][0]):
+        factor, _, card = near[0]
+        asked = number(math.ceil(factor), "sample_factor", "count", lang)
+        return phrase("do_more_data", lang, name=metric_name(card.metric, lang), factor=asked)
     if any(c.is_definite for c in cards):
         return phrase("do_watch", lang)
     lacking = sorted({need for c in cards for need in c.measured.missing if ":" not in need})

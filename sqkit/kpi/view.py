@@ -45,7 +45,8 @@ def change_text(card: Card, reading: Reading, lang: Lang) -> Text:
     if made is None:
         return phrase("no_change_known", lang)
     if m.kind == "total":
-        text = number(made.value - 1, m.id, "share", lang, signed=True)
+        days = card.change_from.days / card.measured.period.days
+        text = phrase("change_a_day", lang, change=number(made.value * days - 1, m.id, "share", lang, signed=True))
     else:
         text = labels.change(made.value, m.id, m.display, lang, reading.currency)
     key = "change_against" if card.is_changed else "change_unclear"
@@ -68,20 +69,29 @@ def card_items(reading: Reading, cards: list[Card], lang: Lang) -> list[dict]:
     for card in sorted(cards, key=lambda c: c.measured.state == "no_data"):
         m = card.measured
         told = m.state == "ok"
-        line = series(reading, m.metric.id) if told else None
+        line = series(reading, m.metric.id) if told and not m.metric.by else None
         items.append(
             {
-                "name": story.metric_name(m.metric, lang),
+                "name": _card_name(reading, card, lang),
                 "value": _value(m, reading, lang),
                 "interval": _told_interval(card, reading, lang) if told else story.reason(reading, card, lang),
                 "change": change_text(card, reading, lang) if told else None,
                 "reference": _reference(card, reading, lang),
                 "verdict": card.verdict,
-                "window": labels.period(m.period.first, m.period.last, lang) if told and m.period != reading.period else None,
-                "series": line["value"].tolist() if told else [],
+                "window": story.span(reading, m.period, lang) if told and m.period != reading.period else None,
+                "series": [] if line is None else line["value"].tolist(),
             }
         )
     return items
+
+
+def _card_name(reading: Reading, card: Card, lang: Lang) -> Text:
+    name = story.metric_name(card.metric, lang)
+    return (
+        join([name, cell_label(reading, card.measured.scope, lang)], lang, "colon")
+        if card.measured.scope and card.metric.by
+        else name
+    )
 
 
 def _told_interval(card: Card, reading: Reading, lang: Lang) -> Text:
@@ -140,21 +150,34 @@ def by_rows(reading: Reading, cells: list[Measured], lang: Lang) -> pd.DataFrame
     return pd.DataFrame(rows, columns=["label", "value", "low", "high", "text", "is_accent"])
 
 
-def apart_from_rest(cells: list[Measured]) -> list[bool]:
-    """Say of each cell whether it differs from all the others pooled (Welch's t), Holm-corrected over the cells."""
+def apart_from_rest(cells: list[Measured]) -> list[int]:
+    """Say of each cell whether it lies above (1) or below (-1) all the others pooled, or cannot be told apart (0).
+
+    Welch's t, Holm-corrected over the cells; a cell without spread (0% or 100%) counts with half the width of its interval.
+    """
     if len(cells) < 2:
-        return [False] * len(cells)
-    total, p = sum(c.n for c in cells), []
+        return [0] * len(cells)
+    total, p, side = sum(c.n for c in cells), [], []
     for cell in cells:
-        own, rest = cell.interval, [(c.n / (total - cell.n), c.interval) for c in cells if c is not cell]
-        parts = [(own.se**2, own.df), *((w**2 * o.se**2, o.df) for w, o in rest)]
+        rest = [(c.n / (total - cell.n), c.interval) for c in cells if c is not cell]
+        gap = cell.value - sum(w * o.value for w, o in rest)
+        parts = [_spread(cell.interval), *((w**2 * v, f) for w, (v, f) in ((w, _spread(o)) for w, o in rest))]
         variance = sum(v for v, _ in parts)
+        side.append(1 if gap > 0 else -1)
         if not variance > 0:
             p.append(1.0)
             continue
         df = variance**2 / max(sum(v**2 / f for v, f in parts), 1e-300)
-        p.append(float(2 * stdtr(df, -abs(own.value - sum(w * o.value for w, o in rest)) / math.sqrt(variance))))
-    return [q < 0.05 for q in stats.holm(p)]
+        p.append(float(2 * stdtr(df, -abs(gap) / math.sqrt(variance))))
+    return [s if q < 0.05 else 0 for s, q in zip(side, stats.holm(p), strict=True)]
+
+
+def _spread(made: stats.Interval) -> tuple[float, float]:
+    """Return variance and degrees of freedom of an estimate."""
+    if made.se > 0 and made.method != "effective_exact" and made.note != "rare_events":
+        return made.se**2, made.df
+    width = max(made.high - made.value, made.value - made.low) / 1.96
+    return max(made.se, width) ** 2, made.df if math.isfinite(made.df) and made.df > 0 else made.n_clusters
 
 
 def by_title(reading: Reading, cells: list[Measured], what: str, lang: Lang) -> Text:
@@ -163,15 +186,11 @@ def by_title(reading: Reading, cells: list[Measured], what: str, lang: Lang) -> 
     metric = story.metric_name(cells[0].metric, lang)
     if len(told) < 2:
         return phrase("title_by_none", lang, name=metric, what=phrase(what, lang))
-    apart = [c for c, a in zip(told, apart_from_rest(told), strict=True) if a]
-    if not apart:
+    sides = list(zip(told, apart_from_rest(told), strict=True))
+    if not any(a for _, a in sides):
         return phrase("title_by_unclear", lang, name=metric, what=phrase(what, lang))
-    middle = sorted(c.value for c in told)[len(told) // 2]
     parts = []
-    for key, side in (
-        ("apart_high", [c for c in apart if c.value >= middle]),
-        ("apart_low", [c for c in apart if c.value < middle][::-1]),
-    ):
+    for key, side in (("apart_high", [c for c, a in sides if a > 0]), ("apart_low", [c for c, a in sides if a < 0][::-1])):
         if side:
             cells_named = join(
                 [
@@ -234,9 +253,9 @@ def driver_rows(reading: Reading, drivers: list[Driver], lang: Lang) -> pd.DataF
 
 def driver_title(reading: Reading, drivers: list[Driver], lang: Lang) -> Text:
     """Return the finding of the split of a change."""
-    clear = [d for d in drivers if d.is_distinguishable]
-    if not clear:
+    if not drivers or not drivers[0].is_distinguishable:
         return phrase("title_drivers_unclear", lang)
+    clear = drivers
     size = number(clear[0].size, clear[0].metric.id, "money", lang, reading.currency, signed=True)
     return phrase("title_drivers", lang, driver=story.metric_name(clear[0].metric, lang), size=size)
 
@@ -270,15 +289,16 @@ def _end_of(month_on):
     return Period(month_on, month_on, "month").before(-1).first - pd.Timedelta(days=1).to_pytimedelta()
 
 
-def trend_note(t: Trend, lang: Lang) -> Text:
-    """Return the small print of a control chart, with its false-alarm rate."""
+def trend_note(reading: Reading, t: Trend, lang: Lang) -> Text:
+    """Return the small print of a control chart, with the false-alarm rate of a report and of a batch."""
     chart = phrase(f"chart_{t.method}", lang)
     text = phrase("note_trend", lang, definition=story.definition(t.metric, lang), chart=chart)
-    rate = registry.false_alarm_rate("kpi_report")
-    if rate is None:
+    known = registry.false_alarms("kpi_report")
+    if known is None:
         return text
-    alarms = phrase("note_false_alarms", lang, rate=number(rate, "false_alarm_rate", "share", lang))
-    return join([text, alarms], lang, "sentence_separator")
+    rates = {"rate": known["per_store" if reading.store else "per_brand"], "batch": known["per_batch"]}
+    told = {k: number(v, "false_alarm_rate", "share", lang) for k, v in rates.items()}
+    return join([text, phrase("note_false_alarms", lang, **told)], lang, "sentence_separator")
 
 
 def table_rows(reading: Reading, cards: list[Card], lang: Lang) -> list[dict]:
@@ -296,7 +316,7 @@ def table_rows(reading: Reading, cards: list[Card], lang: Lang) -> list[dict]:
                 "reference": _reference(card, reading, lang) or labels.raw(""),
                 "change": change_text(card, reading, lang) if told else labels.raw(""),
                 "n": labels.count(m.n, lang) if told else labels.raw(""),
-                "period": labels.period(m.period.first, m.period.last, lang),
+                "period": story.span(reading, m.period, lang),
             }
         )
     return rows
@@ -420,7 +440,7 @@ def strip_note(reading: Reading, lang: Lang) -> Text:
 
 def period_name(reading: Reading, lang: Lang) -> Text:
     """Return the report's period in words."""
-    return labels.period(reading.period.first, reading.period.last, lang)
+    return story.span(reading, reading.period, lang)
 
 
 def store_name(reading: Reading, lang: Lang) -> Text:
@@ -441,7 +461,7 @@ def trend_items(reading: Reading, shown: list[Trend], lang: Lang) -> list[dict]:
             "frame": t.frame,
             "display": t.metric.display,
             "title": trend_title(t, lang),
-            "note": trend_note(t, lang),
+            "note": trend_note(reading, t, lang),
             "names": (center,),
         }
         for t in shown

@@ -101,6 +101,8 @@ class Benchmark(BaseModel):
     high: float
     kind: Literal["claim", "series"]
     grade: Literal["A", "B", "C", "D"]
+    window: Literal["", "month", "quarter", "year"] = ""
+    measured_on: str = ""
     primary: bool = False
     n: int | None = None
     date: str
@@ -197,8 +199,8 @@ def primary_benchmark(metric_id: str) -> Benchmark | None:
 
 
 @cache
-def false_alarm_rate(report: str) -> float | None:
-    """Return the simulated chance of at least one false alarm of a report, or None where it was never simulated."""
+def false_alarms(report: str) -> dict[str, float] | None:
+    """Return the simulated chances of at least one false alarm (``per_brand, per_store, per_batch``), or None if never simulated."""
     with open(PACKAGE / "registry" / "false_alarms.toml", "rb") as file:
         record = tomllib.load(file).get(report)
-    return None if record is None else float(record["rate"])
+    return None if record is None else {k: float(record[k]) for k in ("per_brand", "per_store", "per_batch")}

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from html import escape
 
 from sqkit import registry
-from sqkit.labels import Lang, Text, constants, day, fixed, number, phrase, raw
+from sqkit.labels import Lang, Text, claim, constants, day, fixed, number, phrase, raw
 
 __all__ = [
     "Html",
@@ -40,25 +40,9 @@ def meta(source: Text, store: Text, period: Text, as_of, lang: Lang) -> Html:
     return Html(f'<p class="meta">{text.html}</p>')
 
 
-def health_line(health: Mapping[str, object], lang: Lang) -> Html:
-    """The one line on data health, from the contract results of a source's manifest (``n_rows``, ``n_quarantined``, ``n_remarks``)."""
-    rows, bad = int(health.get("n_rows", 0)), int(health.get("n_quarantined", 0))
-    parts = {"n_rows": number(rows, "health_rows", "count", lang)}
-    if bad:
-        share = number(bad / max(rows + bad, 1), "health_quarantined_share", "share", lang)
-        text = phrase(
-            "health_some",
-            lang,
-            n_rows=number(rows + bad, "health_rows", "count", lang),
-            n_bad=number(bad, "health_quarantined", "count", lang),
-            share=share,
-        )
-    else:
-        text = phrase("health_good", lang, **parts)
-    remarks_count = int(health.get("n_remarks", 0))
-    more = phrase("health_warnings", lang, n=number(remarks_count, "health_remarks", "count", lang)).html if remarks_count else ""
-    space = phrase("sentence_separator", lang).plain
-    return Html(f'<p class="health {"v-below" if bad else "v-within"}">{text.html}{space}{more}</p>')
+def health_line(text: Text, is_clean: bool) -> Html:
+    """The one line on data health."""
+    return Html(f'<p class="health {"v-within" if is_clean else "v-below"}">{text.html}</p>')
 
 
 def brief(sentences: Sequence[Text], lang: Lang) -> Html:
@@ -138,8 +122,8 @@ def definitions(metric_ids: Iterable[str], lang: Lang) -> Html:
     items = []
     for metric_id in metric_ids:
         m = registry.metric(metric_id)
-        window = "window_level" if m.level_or_flow == "level" else "window_mature" if m.maturity_days else "window_flow"
-        days = {"days": fixed(phrase("unit_days", lang, n=m.maturity_days).plain)} if m.maturity_days else {}
+        window, length = _window(m)
+        days = {"days": fixed(phrase("unit_days", lang, n=length).plain)} if length else {}
         facts = [
             (phrase("col_numerator", lang), constants(m.text("numerator", lang))),
             (phrase("col_denominator", lang), constants(m.text("denominator", lang))),
@@ -156,18 +140,30 @@ def definitions(metric_ids: Iterable[str], lang: Lang) -> Html:
     return Html(f'<dl class="definitions">{"".join(items)}</dl>')
 
 
+def _window(m: registry.Metric) -> tuple[str, int]:
+    if m.kind == "matched":
+        return "window_matched", 0
+    if m.level_or_flow == "level":
+        return "window_level", 0
+    if m.window_days:
+        return "window_trailing", m.window_days
+    return ("window_mature", m.maturity_days) if m.maturity_days else ("window_flow", 0)
+
+
 def references(metric_ids: Iterable[str], lang: Lang, currency: str = "CNY") -> Html:
     """All reference values of the metrics on the page, claims marked as such; different sources side by side."""
     rows = []
     for metric_id in metric_ids:
         m = registry.metric(metric_id)
         for mark in registry.benchmarks_of(metric_id):
-            low, high = (number(v, m.id, m.display, lang, currency) for v in (mark.low, mark.high))
+            ends = (mark.low, mark.high) if mark.claim is None else (mark.claim, mark.margin)
+            sign = "–" if mark.claim is None else " ± "
+            written = sign.join(str(number(v, m.id, m.display, lang, currency)) for v in ends)
             kind = phrase("reference_series" if mark.kind == "series" else "reference_claim", lang)
             rows.append(
                 {
                     "metric": constants(m.text("name", lang)),
-                    "range": Text(f"{low}–{high}", f'<span class="claim">{escape(f"{low}–{high}")}</span>'),
+                    "range": claim(written),
                     "grade": phrase("grade", lang, grade=fixed(mark.grade)),
                     "n": fixed(f"{mark.n:,}") if mark.n else kind,
                     "source": Text(mark.text(lang), f'<span class="claim">{escape(mark.text(lang))}</span>'),
