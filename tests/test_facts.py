@@ -100,7 +100,7 @@ def test_purchases_by_hand(source):
         ("A1", "M1", 10_000, True, False, False, "group:G1"),
         ("A2", "M1", 3_000, True, True, False, "group:G1"),
         ("A3", "M2", 0, False, False, True, "member:M2"),
-        ("A6", None, 2_500, True, False, False, "anonymous:S1:9"),
+        ("A6", None, 2_500, True, False, False, "anonymous:9"),
         ("A8", "M9", 7_000, True, False, False, "member:M9"),
         ("A11", "M4", 0, False, False, False, "member:M4"),
         ("A4", "M2", 2_500, True, True, True, "member:M2"),

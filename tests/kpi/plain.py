@@ -1,4 +1,4 @@
-"""Every metric again in plain pandas, from the canonical tables by the definitions in words; it shares no code with the product."""
+"""Every metric again in plain pandas, from the canonical tables by the definitions in words; nothing is shared with the code."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from sqkit import contracts, sources
 DAY = pd.Timedelta(days=1)
 MATURITY = {
     "first_order_rate": 30, "group_join_rate": 30, "retention_rate_30d": 30, "repurchase_multiple_90d": 90,
+    "refund_share": 30,
 }  # fmt: skip
 
 
@@ -130,6 +131,13 @@ def multiple(rows: pd.DataFrame, share: bool = False) -> float:
     return sides[0] / sides[1]
 
 
+def settled(w: World, first: date, last: date) -> pd.DataFrame:
+    """Purchases of members who were in a group before the period, or in none."""
+    rows, begun = w.bought(first, last), w.seen("memberships", "joined_at").groupby("member_id")["joined_at"].min()
+    begun = begun[begun.index.isin(w.seen("members", "joined_at")["member_id"])]
+    return rows[~(pd.to_datetime(rows["member"].map(begun)) >= pd.Timestamp(first))]
+
+
 def ninety(w: World, first: date, last: date) -> float:
     rows = w.purchases[w.purchases["paid"] > 0].dropna(subset=["member"])
     fully = {}  # the day by which a purchase was given back in full
@@ -240,7 +248,7 @@ METRICS: dict[str, Callable[[World, date, date], float]] = {
     "repeat_buyer_share": lambda w, a, b: (per_member(w.bought(a, b)) >= 2).mean(),
     "repurchase_multiple_90d": ninety,
     "repurchase_rate_ratio": lambda w, a, b: multiple(w.bought(a, b), share=True),
-    "purchase_multiple": lambda w, a, b: multiple(w.bought(a, b)),
+    "purchase_multiple": lambda w, a, b: multiple(settled(w, a, b)),
     "member_sales_share": lambda w, a, b: net(w, a, b) / net(w, a, b, members=False),
     "referral_order_share": lambda w, a, b: again(w, a, b, both=False),
     "repeat_referral_order_share": lambda w, a, b: again(w, a, b, both=True),
