@@ -3,6 +3,7 @@
 
     python3 sq.py demo     make the environment, build the demo brand, render its reports
     python3 sq.py test     make the environment and run the tests
+    python3 sq.py real     add what the real retailer's data need (the extra `real`)
     python3 sq.py lab      open the notebooks in JupyterLab (an environment of its own)
     python3 sq.py run ...  any sqkit command, for example: python3 sq.py run report --help
     python3 sq.py lock     resolve pyproject.toml again and write the three lock files
@@ -95,6 +96,10 @@ def main(arguments: list[str]) -> int:
         environment(".venv", "requirements.lock")
         python = environment(".venv", "requirements-test.lock")
         return subprocess.call([python, "-m", "pytest", *(rest or ["-n", "2", "--dist", "loadfile"])], cwd=ROOT)
+    if task == "real":
+        environment(".venv", "requirements.lock")
+        environment(".venv", "requirements-test.lock")
+        return 0
     if task == "lab":
         python = environment(".venv-lab", "requirements-lab.lock")
         return subprocess.call([python, "-m", "jupyterlab", "--notebook-dir", ROOT, *rest], cwd=ROOT)
@@ -102,7 +107,7 @@ def main(arguments: list[str]) -> int:
         relock()
         return 0
     print(__doc__)
-    say(f"unknown task {task!r}. Allowed: demo, test, lab, run, lock")
+    say(f"unknown task {task!r}. Allowed: demo, test, real, lab, run, lock")
     return 2
 
 

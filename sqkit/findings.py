@@ -17,7 +17,9 @@ __all__ = ["HANDOVER_MIME", "VERDICTS", "Finding", "HandOver", "hand_over"]
 
 HANDOVER_MIME = "application/vnd.sqkit.handover+json"
 
-Verdict = Literal["above", "below", "within", "not_distinguishable", "not_enough_data", "no_reference", "no_data", "signal", "no_signal"]
+Verdict = Literal[
+    "above", "below", "within", "not_distinguishable", "not_enough_data", "no_reference", "no_data", "signal", "no_signal"
+]
 VERDICTS: tuple[str, ...] = Verdict.__args__
 
 

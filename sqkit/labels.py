@@ -72,7 +72,13 @@ def fixed(text: object) -> Text:
 
 def constants(text: str) -> Text:
     """Text of a record (a definition, a caution): digits in it are constants of the method and are marked so."""
-    return Text(text, re.sub(r"\d[\d.,]*%?", lambda m: f'<span class="fixed">{m.group()}</span>', escape(text)))
+    return Text(
+        text,
+        "".join(
+            f'<span class="fixed">{part}</span>' if i % 2 else escape(part)
+            for i, part in enumerate(re.split(r"(\d[\d.,]*%?)", text))
+        ),
+    )
 
 
 @cache

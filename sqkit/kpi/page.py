@@ -170,13 +170,32 @@ def three_sentences(reading: Reading, cards: list[Card], lang: Lang, earlier: Pe
         first = phrase("what_arms", lang, period=view.period_name(reading, lang), finding=finding)
         return [first, phrase("why_arms", lang), _arms_todo(reading, cells, lang)]
     drivers = view.drivers(reading, earlier)
-    return [story.what(reading, cards, lang), story.why(reading, drivers, earlier, lang), story.todo(reading, cards, lang)]
+    last = _channel_todo(reading, lang) if not any(map(story.is_wrong, cards)) else None
+    last = last or story.todo(reading, cards, lang)
+    return [story.what(reading, cards, lang), story.why(reading, drivers, earlier, lang), last]
+
+
+def _channel_todo(reading: Reading, lang: Lang) -> Text | None:
+    """Return the shift of effort between channels that the lead rates call for, or None where they cannot be told apart."""
+    if reading.missing("lead_rate"):
+        return None
+    told = sorted(
+        (c for c in measure_by(reading, "lead_rate", ["channel"]) if c.state == "ok"), key=lambda c: (-c.value, str(c.scope))
+    )
+    sides = view.apart_from_rest(told)
+    if len(told) < 2 or sides[0] <= 0 or sides[-1] >= 0:
+        return None
+    values = {}
+    for key, cell in (("best", told[0]), ("worst", told[-1])):
+        values[key] = view.cell_label(reading, cell.scope, lang)
+        values[f"{key}_value"] = number(cell.value, cell.metric.id, cell.metric.display, lang)
+    return phrase("do_channel", lang, name=story.metric_name(told[0].metric, lang), **values)
 
 
 def limits(reading: Reading) -> list[str]:
     """Return the phrase ids of the limits that hold for this source."""
     causal = "limits_trial" if not reading.missing("visit_rate") else "limits_descriptive"
-    return ["limits_clusters", "limits_claims", causal, "limits_mature", "limits_false_alarm"]
+    return ["limits_clusters", "limits_claims", "limits_grades", causal, "limits_mature", "limits_false_alarm"]
 
 
 def _arms_todo(reading: Reading, cells: list[Measured], lang: Lang) -> Text:

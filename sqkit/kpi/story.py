@@ -15,7 +15,19 @@ from sqkit.labels import Lang, Text, constants, definition_link, interval, join,
 from sqkit.labels import period as period_text
 from sqkit.registry import Metric
 
-__all__ = ["compared_period", "definition", "metric_name", "missing_text", "reason", "sentence", "span", "todo", "what", "why"]
+__all__ = [
+    "compared_period",
+    "definition",
+    "is_wrong",
+    "metric_name",
+    "missing_text",
+    "reason",
+    "sentence",
+    "span",
+    "todo",
+    "what",
+    "why",
+]
 
 
 def metric_name(metric: Metric, lang: Lang) -> Text:
@@ -89,7 +101,7 @@ def _item(card: Card, reading: Reading, lang: Lang) -> Text:
 def what(reading: Reading, cards: list[Card], lang: Lang) -> Text:
     """Return the first sentence: which KPIs lie outside their reference for certain."""
     judged = [c for c in cards if c.benchmark is not None and c.measured.state == "ok"]
-    out = sorted((c for c in judged if c.verdict in ("above", "below")), key=lambda c: (not _is_wrong(c), -c.distance))
+    out = sorted((c for c in judged if c.verdict in ("above", "below")), key=lambda c: (not is_wrong(c), -c.distance))
     unclear = [c for c in judged if c.verdict == "not_distinguishable"]
     within = [c for c in judged if c.verdict == "within"]
     store = phrase("store_prefix", lang, store=name(reading.store_name())) if reading.store else raw("")
@@ -110,7 +122,8 @@ def what(reading: Reading, cards: list[Card], lang: Lang) -> Text:
     return phrase("what_inside", lang, **common, **{k: number(v, "verdicts", "count", lang) for k, v in counts.items()})
 
 
-def _is_wrong(card: Card) -> bool:
+def is_wrong(card: Card) -> bool:
+    """Say whether a card is for certain on the wrong side of its reference."""
     return card.verdict == {"higher": "below", "lower": "above"}.get(card.metric.better)
 
 
@@ -158,7 +171,7 @@ def one_sided_events(reading: Reading, earlier: Period) -> list[dict[str, str]]:
 
 def todo(reading: Reading, cards: list[Card], lang: Lang) -> Text:
     """Return the third sentence: the one thing to do, from the KPI furthest on the wrong side."""
-    bad = [c for c in cards if _is_wrong(c) and c.metric.text("lever", lang)]
+    bad = [c for c in cards if is_wrong(c) and c.metric.text("lever", lang)]
     if bad:
         card = max(bad, key=lambda c: c.distance)
         m, mark = card.metric, card.benchmark

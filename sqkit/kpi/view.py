@@ -104,6 +104,8 @@ def _told_interval(card: Card, reading: Reading, lang: Lang) -> Text:
     elif made.note == "rare_events":
         kind = m.kind if (m := card.metric).kind in stats.RARE_COVERAGE else "ratio"
         covered = labels.fixed("–".join(f"{c:.0f}%" for c in stats.RARE_COVERAGE[kind]))
+    elif card.raw_verdict != card.verdict:
+        return join([text, phrase(f"alone_{card.raw_verdict}", lang)], lang, "small_separator")
     else:
         return text
     return join([text, phrase(made.note, lang, coverage=covered)], lang, "small_separator")
@@ -217,7 +219,7 @@ def by_note(cells: list[Measured], lang: Lang) -> Text:
 
 def untold(reading: Reading, cells: list[Measured], what: str, lang: Lang) -> tuple[Text, Text, Text] | None:
     """Return question, reason and need for a comparison that cannot be made; None where the source lacks the data altogether."""
-    if any(c.missing for c in cells):
+    if any(c.missing for c in cells) or (reading.store and what == "what_store"):
         return None
     first = max(cells, key=lambda c: c.n)
     question = phrase("question_by", lang, name=story.metric_name(first.metric, lang), what=phrase(what, lang))
@@ -253,11 +255,17 @@ def driver_rows(reading: Reading, drivers: list[Driver], lang: Lang) -> pd.DataF
 
 def driver_title(reading: Reading, drivers: list[Driver], lang: Lang) -> Text:
     """Return the finding of the split of a change."""
-    if not drivers or not drivers[0].is_distinguishable:
+    clear = [d for d in drivers if d.is_distinguishable]
+    if not clear:
         return phrase("title_drivers_unclear", lang)
-    clear = drivers
-    size = number(clear[0].size, clear[0].metric.id, "money", lang, reading.currency, signed=True)
-    return phrase("title_drivers", lang, driver=story.metric_name(clear[0].metric, lang), size=size)
+    sized = [
+        phrase(
+            "cell_value", lang, cell=story.metric_name(d.metric, lang),
+            value=number(d.size, d.metric.id, "money", lang, reading.currency, signed=True),
+        )
+        for d in clear
+    ]  # fmt: skip
+    return phrase("title_drivers", lang, list=join(sized, lang))
 
 
 def driver_note(reading: Reading, earlier: Period, lang: Lang) -> Text:

@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 from sqkit import sources
 from sqkit.config import PACKAGE, root
-from sqkit.errors import MissingDataError, ParameterError
+from sqkit.errors import MissingDataError, ParameterError, unknown
 from sqkit.publish.catalogue import Notebook
 from sqkit.publish.parameters import check, injected
 
@@ -150,6 +150,8 @@ def plan(notebook: Notebook, given: Mapping[str, Any], *, text: bool = False, de
         last_day, input_hash, currency = source.last_day, source.manifest["input_hash"], source.currency
     if "as_of" in values:
         values["as_of"] = _day(values["as_of"], last_day, notebook)
+    if "source" in values:
+        _check_against(source, values)
     default = {n: p.default for n, p in parameters.items()}
     place = ("source", "as_of", "store", "lang")
     other = {n: v for n, v in values.items() if n not in place and v != default[n]}
@@ -162,6 +164,21 @@ def plan(notebook: Notebook, given: Mapping[str, Any], *, text: bool = False, de
         notebook.path, notebook.title, values, injected(parameters, values), folder, name, lang, input_hash, key, deadline_s,
         currency=currency,
     )  # fmt: skip
+
+
+def _check_against(source: sources.Source, values: Mapping[str, Any]) -> None:
+    """Refuse a store or day the source does not have before any kernel starts."""
+    problems = []
+    known = [store_id for store_id, _ in source.stores()]
+    if values.get("store") and values["store"] not in known:
+        problems.append(unknown("store", values["store"], known, f"source {source.id!r}"))
+    day = values.get("as_of", "")
+    if day and source.first_day and not str(source.first_day) <= day <= str(source.last_day):
+        problems.append(
+            f"as_of {day} lies outside the data of source {source.id!r}. Allowed: {source.first_day} to {source.last_day}."
+        )
+    if problems:
+        raise ParameterError("\n".join(problems))
 
 
 def _day(text: str, last_day: date | None, notebook: Notebook) -> str:

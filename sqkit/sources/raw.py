@@ -26,7 +26,8 @@ MACROS = [
     "number(x) AS CASE WHEN TRY_CAST(x AS DOUBLE) IS NOT NULL THEN TRY_CAST(x AS DOUBLE) "
     "WHEN trim(CAST(x AS VARCHAR)) <> '' THEN CAST('NaN' AS DOUBLE) END",
     "fen(x) AS round(100 * number(x))",
-    "stamp(x, format) AS coalesce(CAST(try_strptime(x, format) AS VARCHAR), x)",
+    "stamp(x, format) AS CASE WHEN try_strptime(x, format) IS NOT NULL THEN CAST(try_strptime(x, format) AS VARCHAR) "
+    "WHEN trim(CAST(x AS VARCHAR)) <> '' THEN concat('not as the format says: ', CAST(x AS VARCHAR)) END",
 ]
 LINE = 8 * 1024 * 1024  # longest line of a csv, bytes
 

