@@ -6,12 +6,13 @@ from collections.abc import Iterable
 
 import pandas as pd
 
-from sqkit import contracts, findings as records, registry
+from sqkit import findings as records
+from sqkit import registry
 from sqkit.kpi import story, view
 from sqkit.kpi.drivers import Driver
 from sqkit.kpi.measure import Measured, measure_by
 from sqkit.kpi.period import Period
-from sqkit.kpi.reading import Reading
+from sqkit.kpi.reading import BY_STORE, Reading
 from sqkit.kpi.scorecard import Card
 from sqkit.kpi.scorecard import findings as card_findings
 from sqkit.kpi.trend import Trend
@@ -151,11 +152,10 @@ def shown_metrics(*groups: Iterable[Card]) -> list[str]:
 
 def lacking(reading: Reading, cards: list[Card], lang: Lang) -> tuple[Text, Text, Text] | None:
     """Return one box for everything the source cannot answer, or None."""
-    out = [c for c in cards if c.measured.missing]
+    out = [c for c in cards if c.measured.missing and BY_STORE not in c.measured.missing]
     if not out:
         return None
-    needs = list(dict.fromkeys(need.split(".")[0].split(":")[0] for c in out for need in c.measured.missing))
-    names = join([raw(getattr(contracts.table(t), lang)) for t in needs], lang)
+    names = story.missing_names(reading, [need for c in out for need in c.measured.missing], lang, most=30)
     metrics = join([raw(c.metric.text("name", lang)) for c in out], lang)
     return metrics, phrase("source_lacks", lang, what=names), phrase("needed_table", lang, what=names)
 

@@ -15,6 +15,9 @@ from sqkit.kpi.period import Period
 
 __all__ = ["Reading", "read", "remembered"]
 
+ANONYMOUS = "orders.member_id:anonymous"  # there are member ids, and no order without one
+BY_STORE = "stores:own"  # the metric has no value of a single store
+
 
 def remembered(function: Callable) -> Callable:
     """Compute once per reading (the first argument) and other arguments, which must be hashable."""
@@ -68,7 +71,9 @@ class Reading:
         if not lacking and metric.requires_rows and not self._any(metric.fact, metric.requires_rows):
             lacking = ["outcomes"]
         if not lacking and metric.anonymous_orders and not self._any("order_facts", "member_id IS NULL"):
-            lacking = ["orders.member_id:anonymous"]
+            lacking = [ANONYMOUS]
+        if not lacking and self.store and not metric.store:
+            lacking = [BY_STORE]
         return lacking
 
     def _any(self, fact: str, where: str) -> bool:

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import math
 
-from sqkit import calendar, registry
+from sqkit import calendar, contracts, registry
 from sqkit.errors import InputError
 from sqkit.kpi.drivers import Driver
 from sqkit.kpi.measure import growth
 from sqkit.kpi.period import Period
-from sqkit.kpi.reading import Reading
+from sqkit.kpi.reading import ANONYMOUS, BY_STORE, Reading
 from sqkit.kpi.scorecard import Card
 from sqkit.labels import Lang, Text, constants, definition_link, interval, join, name, number, phrase, raw
 from sqkit.labels import period as period_text
 from sqkit.registry import Metric
+from sqkit.sources.store import sentences
 
 __all__ = [
     "compared_period",
@@ -56,7 +57,9 @@ def compared_period(reading: Reading, compare: str) -> Period:
 
 def missing_text(reading: Reading, missing: list[str], lang: Lang) -> Text:
     """Say what a source lacks."""
-    if "orders.member_id:anonymous" in missing:
+    if BY_STORE in missing:
+        return phrase("not_by_store", lang)
+    if ANONYMOUS in missing:
         return phrase("source_lacks", lang, what=phrase("anonymous_orders", lang))
     return constants(reading.source.missing_sentence(lang, *missing).rstrip("\N{IDEOGRAPHIC FULL STOP}."))
 
@@ -192,16 +195,23 @@ def todo(reading: Reading, cards: list[Card], lang: Lang) -> Text:
         return phrase("do_watch", lang)
     lacking = sorted({need for c in cards for need in c.measured.missing if ":" not in need})
     if lacking:
-        return phrase("do_missing", lang, list=missing_names(lacking, lang))
+        return phrase("do_missing", lang, list=missing_names(reading, lacking, lang))
     return phrase("do_watch", lang)
 
 
-def missing_names(needs: list[str], lang: Lang) -> Text:
-    """Return the names of canonical tables, each once."""
-    from sqkit import contracts
-
-    tables = list(dict.fromkeys(need.split(".")[0] for need in needs))
-    return join([raw(getattr(contracts.table(t), lang)) for t in tables[:4]], lang)
+def missing_names(reading: Reading, needs: list[str], lang: Lang, most: int = 4) -> Text:
+    """Return the names of what a source lacks, each once: tables, or columns of tables that it has."""
+    words, names = sentences()["column_of"][lang], []
+    for need in needs:
+        table, _, column = need.partition(".")
+        contract = contracts.table(table)
+        if need == ANONYMOUS:
+            names.append(phrase("anonymous_orders", lang).plain)
+        elif column and reading.source.has(table):
+            names.append(words.format(column=getattr(contract.column(column), lang), table=getattr(contract, lang)))
+        else:
+            names.append(getattr(contract, lang))
+    return join([raw(n) for n in list(dict.fromkeys(names))[:most]], lang)
 
 
 def _more_data(card: Card) -> float:

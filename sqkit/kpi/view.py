@@ -238,7 +238,7 @@ def untold_drivers(reading: Reading, lang: Lang) -> tuple[Text, Text, Text] | No
         return None
     lacking = reading.missing("buyers")
     if lacking:
-        needed = phrase("needed_table", lang, what=story.missing_names(lacking, lang))
+        needed = phrase("needed_table", lang, what=story.missing_names(reading, lacking, lang))
         return phrase("question_drivers", lang), story.missing_text(reading, lacking, lang), needed
     return phrase("question_drivers", lang), phrase("no_compare", lang), phrase("needed_months", lang, months=labels.fixed(2))
 

@@ -24,6 +24,7 @@ CASES = [
     ("all", date(2026, 5, 10), ""),
 ]
 TRIALS = {"visit_rate", "conversion_rate", "spend_per_recipient"}
+BRAND_ONLY = {"groups_per_operator", "members_per_operator", "session_order_rate"}
 MATCHED = {"purchase_multiple_matched", "purchase_multiple_unmatched"}
 
 
@@ -54,6 +55,9 @@ def test_metrics_equal_plain_pandas(small_brand, tables, opened, grain, as_of, s
         window = metric.window_days or (metric.store_window_days if store else 0)
         first, last = plain.span(metric_id, window, reading.period, as_of, small_brand.first_day)
         expected, found = compute(world, first, last), kpi.measure(reading, metric_id)
+        if store and metric_id in BRAND_ONLY:
+            wrong |= {} if found.missing and found.value is None else {metric_id: found.value}
+            continue
         if math.isnan(expected):
             right = found.state == "no_data" and found.value is None
         else:

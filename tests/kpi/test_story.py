@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import worlds
 
-from sqkit import kpi, labels, registry, stats
+from sqkit import contracts, kpi, labels, registry, stats
 from sqkit.kpi import page, story, view
 from sqkit.labels import Text
 
@@ -218,3 +218,29 @@ def test_trend_titles_say_what_the_chart_shows(reading):
     for t, lang in itertools.product(kpi.trends(reading), LANGS):
         text = view.trend_title(t, lang)
         assert not re.search(r"[{}]|nan", text.plain) and registry.metric(t.metric.id).text("name", lang) in text.plain
+
+
+def test_a_store_report_shows_nothing_of_the_whole_brand(small_brand):
+    """Operators and visits are not told apart by store: a store's page must not carry the brand's number."""
+    reading = worlds.reading(small_brand, store="S03")
+    for metric_id in ("groups_per_operator", "members_per_operator", "session_order_rate"):
+        made = kpi.measure(reading, metric_id)
+        assert made.state == "no_data" and made.value is None and made.missing
+        for lang in LANGS:
+            card = kpi.scorecard(reading, [metric_id])[0]
+            assert story.reason(reading, card, lang).plain == labels.phrases()["not_by_store"][lang]
+    everything = kpi.scorecard(reading, view.all_metrics())
+    assert page.lacking(reading, everything, "en") is None  # the source has it all
+
+
+def test_what_is_lacking_is_named_truly(tmp_path):
+    """Orders without a domain and all with a member: the source has orders, and the box must not say that it has none."""
+    orders = month_of_orders(np.random.default_rng(1), 1, 28, 5, 100, 0)
+    source = worlds.admit(tmp_path, "own", {"orders": orders}, date(2026, 4, 1), date(2026, 5, 31))
+    reading = worlds.reading(source)
+    for lang in LANGS:
+        _, lacks, needed = page.lacking(reading, kpi.scorecard(reading, view.all_metrics()), lang)
+        orders_table, domain = contracts.table("orders"), contracts.table("orders").column("domain")
+        assert getattr(domain, lang) in lacks.plain and labels.phrases()["anonymous_orders"][lang] in needed.plain
+        names = re.split(labels.phrases()["list_separator"][lang], lacks.plain)
+        assert getattr(orders_table, lang) not in [n.strip() for n in names]
