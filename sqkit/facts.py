@@ -8,7 +8,9 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import tempfile
+import time
 import tomllib
 import uuid
 from collections.abc import Callable
@@ -102,6 +104,7 @@ def build(source_id: str, progress: Callable[[str, float], None] | None = None) 
     source = sources.load(source_id)
     folder = source.home / "facts"
     folder.mkdir(parents=True, exist_ok=True)
+    _sweep(folder)
     rows: dict[str, int] = {}
     with source.connect() as engine, tempfile.TemporaryDirectory(prefix=".spill.", dir=folder) as spill:
         _bound(engine, Path(spill))
@@ -118,6 +121,11 @@ def build(source_id: str, progress: Callable[[str, float], None] | None = None) 
             try:
                 engine.execute(f"COPY ({sql}) TO '{_quoted(aside)}' (FORMAT parquet, COMPRESSION zstd)")
                 os.replace(aside, target)
+            except duckdb.Error as error:
+                raise InputError(
+                    f"the derived table {fact.name} of source {source_id!r} cannot be built: {str(error).splitlines()[0]} "
+                    "Amounts too large to add up or a full disk are the usual causes; mend the data or free space and run again."
+                ) from error
             finally:
                 aside.unlink(missing_ok=True)
             engine.execute(f"CREATE OR REPLACE VIEW {fact.name} AS SELECT * FROM {parquet(target)}")
@@ -129,6 +137,13 @@ def build(source_id: str, progress: Callable[[str, float], None] | None = None) 
     if progress:
         progress("", 1.0)
     return rows
+
+
+def _sweep(folder: Path) -> None:
+    """Remove what a killed build left more than a day ago (a build that runs now is younger)."""
+    for old in [*folder.glob(".*.tmp"), *folder.glob(".spill.*")]:
+        if time.time() - old.stat().st_mtime > 86_400:
+            shutil.rmtree(old) if old.is_dir() else old.unlink(missing_ok=True)
 
 
 def _bound(engine: duckdb.DuckDBPyConnection, spill: Path) -> None:

@@ -22,7 +22,7 @@ def demo(
     members: Annotated[int | None, typer.Option(min=1)] = None,
     stores: Annotated[int | None, typer.Option(min=1)] = None,
     groups: Annotated[int | None, typer.Option(min=1)] = None,
-    seed: Annotated[int | None, typer.Option()] = None,
+    seed: Annotated[int | None, typer.Option(min=0)] = None,
     scenario: Annotated[str | None, typer.Option()] = None,
     workers: Annotated[int, typer.Option(min=1)] = 2,
     force: Annotated[bool, typer.Option("--force")] = False,
@@ -84,8 +84,11 @@ def plan_all(notebooks: list, given: dict[str, Any], *, deadline: float, toleran
 
     With `tolerant`, a notebook that the source cannot answer is left out and named.
     """
+    from sqkit import sources
     from sqkit.publish.jobs import plan
 
+    if given.get("source"):
+        sources.load(given["source"])  # a source that is not there is an error, whatever notebooks could do without it
     jobs, left, problems = [], [], []
     for notebook in notebooks:
         try:

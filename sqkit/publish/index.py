@@ -10,6 +10,16 @@ from sqkit.publish.write import write, write_json
 
 __all__ = ["collect", "warm", "write_index"]
 
+SHAPE = {
+    "folder": str,
+    "name": str,
+    "lang": str,
+    "status": str,
+    "title": str,
+    "notebook": str,
+    "notebook_title": dict,
+    "parameters": dict,
+}
 KINDS = ("xlsx", "pdf", "png", "ipynb")
 
 
@@ -19,7 +29,7 @@ def collect(out: Path) -> list[dict[str, Any]]:
     An entry is ``ok``, ``stale`` (a good page, but the last run failed) or the status of the failure.
     """
     entries: dict[tuple[str, str], dict[str, Any]] = {}
-    for path in sorted(out.glob("*/*/*/*.json")):
+    for path in sorted(out.glob("[!.]*/*/*/*.json")):  # a folder with a dot is another run's work in progress
         manifest = _manifest(path)
         if manifest is None:
             continue
@@ -47,9 +57,11 @@ def _manifest(path: Path) -> dict[str, Any] | None:
     """A manifest; None for any other JSON that a notebook attached to its report."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError:
+    except (ValueError, OSError):  # not JSON, or gone since it was listed
         return None
-    return content if isinstance(content, dict) and content.get("schema") == 1 and "folder" in content else None
+    if not isinstance(content, dict) or content.get("schema") != 1:
+        return None
+    return content if all(isinstance(content.get(k), kind) for k, kind in SHAPE.items()) else None
 
 
 def _kind(file: str) -> tuple[int, str]:

@@ -86,11 +86,19 @@ class Worker:
             return Outcome(job, event["status"], time.monotonic() - started, event["detail"], failure, event.get("timings", {}))
 
     def _lost(self, job: Job, started: float, cell: int) -> Outcome:
+        code = self._code()
         self.kill()
         self.errors.seek(0)
         said = self.errors.read().decode("utf-8", "replace").strip().splitlines()[-3:]
-        text = f"the worker ended (code {self.process.returncode}) in cell {cell + 1}. {' / '.join(said)}".strip()
+        text = f"the worker ended (code {code}) in cell {cell + 1}. {' / '.join(said)}".strip()
         return Outcome(job, "killed", time.monotonic() - started, text, {"cell": cell})
+
+    def _code(self) -> int | None:
+        """The worker's own exit code, read before the tree is ended (which would reap it)."""
+        try:
+            return self.process.wait(timeout=1)
+        except subprocess.TimeoutExpired:
+            return None
 
     def alive(self) -> bool:
         """Whether the worker can take another job."""
