@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sqkit import sources
 from sqkit.errors import MissingDataError, ParameterError
 from sqkit.publish import catalogue
 from sqkit.publish.jobs import plan, slug
@@ -43,10 +44,17 @@ def test_plan_fixes_the_day_and_the_place(place):
 
 
 @pytest.mark.parametrize("value", ["../../x", "/etc/passwd", "..\\..\\x", "a\0b"])
-def test_a_parameter_never_leaves_the_folder(place, value):
+def test_a_parameter_never_leaves_the_folder(place, value, monkeypatch):
+    monkeypatch.setattr(sources.Source, "stores", lambda self: [(value, "a store that is really called so")])
     job = plan(catalogue.read(fixtures.notebook(place / "10_a.ipynb", "1")), {"source": "tiny", "store": value})
     target = (place / "out" / job.folder / f"{job.name}.html").resolve()
     assert target.parent == (place / "out" / "tiny" / "10_a" / "2026-06-30").resolve()
+
+
+@pytest.mark.parametrize(("asked", "named"), [({"store": "S99"}, "S99"), ({"as_of": "2030-01-01"}, "2030-01-01")])
+def test_a_store_or_day_the_source_has_not_is_refused_before_a_run(place, asked, named):
+    with pytest.raises(ParameterError, match=f"{named}.*Allowed"):
+        plan(catalogue.read(fixtures.notebook(place / "10_a.ipynb", "1")), {"source": "tiny", **asked})
 
 
 def test_the_key_follows_what_the_report_depends_on(place):

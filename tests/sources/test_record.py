@@ -107,7 +107,7 @@ def test_a_missing_package_names_the_extra(tmp_path):
     (tmp_path / "r.toml").write_text(
         f'id = "a"\n{HEAD}{TABLE}'.replace('origin.path = "."', 'origin.package = "no_such_package_here"'), encoding="utf-8"
     )
-    with pytest.raises(MissingDataError, match=r"no_such_package_here, which is not installed.*pip install 'sqkit\[real\]'"):
+    with pytest.raises(MissingDataError, match=r"no_such_package_here, which is not installed.*python3 sq.py real"):
         sources.add(tmp_path / "r.toml")
 
 
