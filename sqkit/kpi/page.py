@@ -92,13 +92,20 @@ def reference_sheet(metric_ids: Iterable[str], lang: Lang) -> pd.DataFrame:
     return pd.DataFrame([{**{f: getattr(b, f) for f in fields}, "source": b.text(lang), "primary": b.primary} for b in marks])
 
 
+def _judged_sheet(reading: Reading, cards: list[Card], lang: Lang) -> pd.DataFrame:
+    frame = export(reading, [c.measured for c in cards], lang)
+    marks = [c.benchmark for c in cards]
+    columns = {f"reference_{f}": [getattr(b, f) if b else None for b in marks] for f in ("low", "high", "grade")}
+    return frame.assign(verdict=[phrase(f"verdict_{c.verdict}", lang).plain for c in cards], **columns)
+
+
 def sheets(
     reading: Reading, cards: list[Card], everything: list[Card], cells: list[Measured], trends: list[Trend], lang: Lang
 ) -> dict[str, pd.DataFrame]:
     """Return every table of the report by sheet title."""
     ids = shown_metrics(cards, everything)
     made = {
-        phrase("sheet_metrics", lang).plain: export(reading, [c.measured for c in everything if not c.measured.missing], lang),
+        phrase("sheet_metrics", lang).plain: _judged_sheet(reading, [c for c in everything if not c.measured.missing], lang),
         phrase("sheet_cells", lang).plain: export(reading, [c for c in cells if not c.missing], lang),
         phrase("sheet_references", lang).plain: reference_sheet(ids, lang),
     }
