@@ -177,6 +177,8 @@ def connect(source: sources.Source, as_of: date) -> duckdb.DuckDBPyConnection:
         again = "sqkit demo" if source.manifest.get("kind") == "demo" else f"sqkit data add {source.id} --force"
         raise MissingDataError(f"the derived tables of source {source.id!r} are absent or older than its data. Run: {again}")
     engine = source.connect()
+    spill = Path(tempfile.gettempdir()) / f"sqkit-spill-{uuid.uuid4().hex}"  # made when needed; two engines must not share one
+    engine.execute(f"SET temp_directory = '{_quoted(spill)}'")
     engine.execute(_months_view(source))
     for fact in records().values():
         stored = source.home / "facts" / f"{fact.name}.parquet"
