@@ -208,13 +208,18 @@ def by_title(reading: Reading, cells: list[Measured], what: str, lang: Lang) -> 
 def by_note(cells: list[Measured], lang: Lang) -> Text:
     """Return the small print of a comparison of cells."""
     p = cells[0].period
-    return phrase(
+    text = phrase(
         "note_by",
         lang,
         definition=story.definition(cells[0].metric, lang),
         period=labels.period(p.first, p.last, lang),
         level=labels.fixed(LEVEL),
     )
+    known = registry.false_alarms("kpi_store_chart")
+    if known is None or not any("store_id" in c.scope for c in cells):
+        return text
+    alarms = phrase("note_store_alarms", lang, rate=number(known["per_brand"], "false_alarm_rate", "share", lang))
+    return join([text, alarms], lang, "sentence_separator")
 
 
 def untold(reading: Reading, cells: list[Measured], what: str, lang: Lang) -> tuple[Text, Text, Text] | None:
