@@ -29,7 +29,7 @@ from sqkit.sources.store import parquet
 __all__ = ["Fact", "build", "complete_months", "connect", "records"]
 
 
-MEMORY = "2GB"  # enough for fifty million orders; more only saves writing to disk
+MEMORY = "25%"  # of the machine; with less, building writes to disk and costs up to twice the CPU
 
 
 class Fact(BaseModel):
