@@ -33,7 +33,7 @@ MEMORY = "25%"  # of the machine; with less, building writes to disk and costs u
 
 
 class Fact(BaseModel):
-    """One derived table: its grain, what it needs, its SQL."""
+    """One derived table: its grain, what it needs, its SQL; `dated_by` names the column whose absence leaves its rows undated."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     name: str
@@ -43,6 +43,7 @@ class Fact(BaseModel):
     sql: str
     as_of: str = ""
     views: dict[str, str] = {}
+    dated_by: list[str] = []
 
 
 @cache

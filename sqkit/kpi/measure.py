@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import date, timedelta
+from datetime import timedelta
 
 import numpy as np
 import pandas as pd
 
-from sqkit import registry, stats
+from sqkit import facts, registry, stats
 from sqkit.errors import InputError
 from sqkit.kpi.period import Period
 from sqkit.kpi.reading import Reading, remembered
@@ -18,7 +18,6 @@ from sqkit.registry import Metric
 __all__ = ["Measured", "change", "compared", "growth", "measure", "measure_by", "series"]
 
 MANY_ALIKE = 1000
-MOMENTS = ("num", "den", "num_sq", "num_den", "den_sq")
 
 
 @dataclass(frozen=True)
@@ -67,7 +66,7 @@ def _text(value: str) -> str:
 def _where(reading: Reading, metric: Metric, *periods: Period) -> str:
     first, last = min(p.first for p in periods), max(p.last for p in periods)
     parts = [f"({metric.where.replace('{first}', str(first)).replace('{last}', str(last))})"] if metric.where else []
-    if reading.source.has(_date_origin(metric)):
+    if _is_dated(reading, metric):
         spans = [f"{metric.date} BETWEEN DATE '{p.first}' AND DATE '{p.last}'" for p in periods]
         parts.append("(" + " OR ".join(spans) + ")")
     if reading.store and metric.store:
@@ -75,20 +74,9 @@ def _where(reading: Reading, metric: Metric, *periods: Period) -> str:
     return " AND ".join(parts) or "TRUE"
 
 
-def _date_origin(metric: Metric) -> str:
-    """Return the canonical column behind a fact's day; a source that never fills it has undated rows and is read whole."""
-    origins = {
-        "trial_facts": "assignments.assigned_at",
-        "session_facts": "sessions.started_at",
-        "order_facts": "orders.ordered_at",
-    }
-    return origins.get(metric.fact, metric.fact and _first_need(metric))
-
-
-def _first_need(metric: Metric) -> str:
-    from sqkit import facts
-
-    return facts.records()[metric.fact].needs[0].split(".")[0]
+def _is_dated(reading: Reading, metric: Metric) -> bool:
+    """Say whether the fact's rows carry a day in this source; undated rows are read whole, whatever the period."""
+    return reading.source.has(*facts.records()[metric.fact].dated_by)
 
 
 def _units(reading: Reading, metric: Metric, by: Sequence[str], periods: Sequence[Period], bucket: str = "") -> str:
@@ -253,7 +241,7 @@ def _joint(reading: Reading, metric: Metric, period: Period, earlier: Period) ->
     if reading.missing(metric.id) or metric.kind in ("multiple", "census", "matched"):
         return None
     later, sooner = compared(reading, metric.id, period, earlier)
-    if sooner.first < reading.source.first_day or not reading.source.has(_date_origin(metric)):
+    if sooner.first < reading.source.first_day or not _is_dated(reading, metric):
         return None
     bucket = f"{metric.date} BETWEEN DATE '{later.first}' AND DATE '{later.last}'"
     sides = []
@@ -314,12 +302,7 @@ def series(reading: Reading, metric_id: str, *, months: int = 24) -> pd.DataFram
     """
     metric = registry.metric(metric_id)
     columns = ["month_on", "num", "den", "n", "value", "low", "high", "enough"]
-    if (
-        reading.missing(metric_id)
-        or metric.kind == "matched"
-        or metric.window_days
-        or not reading.source.has(_date_origin(metric))
-    ):
+    if reading.missing(metric_id) or metric.kind == "matched" or metric.window_days or not _is_dated(reading, metric):
         return pd.DataFrame(columns=columns)
     last = Period.latest(reading.as_of, "month")
     span = Period(max(last.before(months - 1).first, reading.source.first_day), last.last)
@@ -327,7 +310,7 @@ def series(reading: Reading, metric_id: str, *, months: int = 24) -> pd.DataFram
     rows = []
     for month, cell in blocks.groupby("bucket", sort=True):
         month_on = pd.Timestamp(month).date()
-        ends = _last_day(month_on)
+        ends = Period.month_of(month_on).last
         if (reading.as_of - ends).days < metric.maturity_days or month_on < span.first:
             continue
         interval, value, n = _interval(metric, cell)
@@ -335,8 +318,3 @@ def series(reading: Reading, metric_id: str, *, months: int = 24) -> pd.DataFram
         low, high = (interval.low, interval.high) if interval else (np.nan, np.nan)
         rows.append((month_on, num, den, n, value, low, high, interval is None or interval.enough))
     return pd.DataFrame(rows, columns=columns)
-
-
-def _last_day(month_on: date) -> date:
-    following = date(month_on.year + month_on.month // 12, month_on.month % 12 + 1, 1)
-    return date.fromordinal(following.toordinal() - 1)

@@ -127,10 +127,11 @@ def findings(
     store = {"store": reading.store} if reading.store else {}
     a_month = 30.4375 / reading.period.days
     for rank, d in enumerate(drivers, start=100):
+        told = d.growth is not None
+        grown = {k: getattr(d.growth, k) for k in ("value", "low", "high", "n", "n_clusters", "method")} if told else {}
         made.append(
             records.Finding(
-                metric_id=d.metric.id, scope={**store, "part_of": "net_sales"}, period=str(reading.period), value=d.growth.value,
-                low=d.growth.low, high=d.growth.high, n=int(d.growth.n), n_clusters=int(d.growth.n_clusters), method=d.growth.method,
+                metric_id=d.metric.id, scope={**store, "part_of": "net_sales"}, period=str(reading.period), **grown,
                 verdict="signal" if d.is_distinguishable else "no_signal", size_cny_month=d.size * a_month, size_low=d.low * a_month,
                 size_high=d.high * a_month, revenue_scope="net_sales", rank=rank, inputs=inputs,
             )
@@ -152,9 +153,7 @@ def findings(
 
 def shown_metrics(*groups: Iterable[Card]) -> list[str]:
     """Return the ids of the metrics on the page, each once, leaving out what the source lacks."""
-    by = [m.id for m in registry.metrics().values() if m.by]
-    ids = [c.metric.id for cards in groups for c in cards if not c.measured.missing]
-    return list(dict.fromkeys([*ids, *by])) if not ids else list(dict.fromkeys(ids))
+    return list(dict.fromkeys(c.metric.id for cards in groups for c in cards if not c.measured.missing))
 
 
 def lacking(reading: Reading, cards: list[Card], lang: Lang) -> tuple[Text, Text, Text] | None:
@@ -169,7 +168,6 @@ def lacking(reading: Reading, cards: list[Card], lang: Lang) -> tuple[Text, Text
 
 def three_sentences(reading: Reading, cards: list[Card], lang: Lang, earlier: Period) -> list[Text]:
     """Return what, why and what to do: three computed sentences for the top of the page."""
-    last = story.todo(reading, cards, lang)
     arms = next((m for m in registry.metrics().values() if m.by and not reading.missing(m.id)), None)
     if arms is not None and not any(c.benchmark and c.measured.state == "ok" for c in cards):
         cells = measure_by(reading, arms.id, arms.by)
@@ -186,9 +184,7 @@ def _channel_todo(reading: Reading, lang: Lang) -> Text | None:
     """Return the shift of effort between channels that the lead rates call for, or None where they cannot be told apart."""
     if reading.missing("lead_rate"):
         return None
-    told = sorted(
-        (c for c in measure_by(reading, "lead_rate", ["channel"]) if c.state == "ok"), key=lambda c: (-c.value, str(c.scope))
-    )
+    told = view.ranked(measure_by(reading, "lead_rate", ["channel"]))
     sides = view.apart_from_rest(told)
     if len(told) < 2 or sides[0] <= 0 or sides[-1] >= 0:
         return None
@@ -206,7 +202,7 @@ def limits(reading: Reading) -> list[str]:
 
 
 def _arms_todo(reading: Reading, cells: list[Measured], lang: Lang) -> Text:
-    told = sorted((c for c in cells if c.state == "ok"), key=lambda c: (-c.value, str(c.scope)))
+    told = view.ranked(cells)
     if not told or view.apart_from_rest(told)[0] <= 0:
         return phrase("do_no_arm", lang)
     return phrase("do_arms", lang, best=view.cell_label(reading, told[0].scope, lang))

@@ -55,6 +55,12 @@ class Period:
         made = cls(_month(end - months), _month(end) - timedelta(days=1), grain)
         return made if first_day is None or made.first >= first_day else cls(start, as_of)
 
+    @classmethod
+    def month_of(cls, day: date) -> Period:
+        """Return the calendar month that holds `day`."""
+        index = day.year * 12 + day.month - 1
+        return cls(_month(index), _month(index + 1) - timedelta(days=1), "month")
+
     def before(self, steps: int = 1) -> Period:
         """Return the period `steps` earlier; one of equal length in days where the grain is ``all``."""
         if self.grain == "all":

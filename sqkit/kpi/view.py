@@ -20,7 +20,7 @@ from sqkit.labels import Lang, Text, constants, interval, join, number, phrase
 __all__ = [
     "GROUP_METRICS", "TABLE_COLUMNS", "TREND_COLUMNS", "all_metrics", "apart_from_rest", "by_note", "by_rows", "by_title", "card_items",
     "card_rows", "cell_label", "change_text", "driver_note", "driver_rows", "driver_title", "drivers", "funnel_rows", "contradictions", "FUNNEL_COLUMNS", "ladder_rows", "matched_note",
-    "matched_title", "period_name", "source_name", "store_name", "strip_note", "strip_title", "table_rows", "told", "trend_items",
+    "matched_title", "period_name", "ranked", "source_name", "store_name", "strip_note", "strip_title", "table_rows", "told", "trend_items",
     "trend_note", "trend_rows", "trend_title", "untold", "untold_drivers",
 ]  # fmt: skip
 
@@ -141,9 +141,14 @@ def cell_label(reading: Reading, scope: dict[str, str], lang: Lang) -> Text:
     )
 
 
+def ranked(cells: list[Measured]) -> list[Measured]:
+    """Return the cells with enough data, highest first."""
+    return sorted((c for c in cells if c.state == "ok"), key=lambda c: (-c.value, str(c.scope)))
+
+
 def by_rows(reading: Reading, cells: list[Measured], lang: Lang) -> pd.DataFrame:
     """Return cells with enough data as chart rows, highest first; accent on those apart from all the rest together."""
-    told = sorted((c for c in cells if c.state == "ok"), key=lambda c: (-c.value, str(c.scope)))
+    told = ranked(cells)
     apart = apart_from_rest(told)
     rows = [
         (cell_label(reading, c.scope, lang).plain, c.value, c.interval.low, c.interval.high, _value(c, reading, lang).plain, a)
@@ -184,7 +189,7 @@ def _spread(made: stats.Interval) -> tuple[float, float]:
 
 def by_title(reading: Reading, cells: list[Measured], what: str, lang: Lang) -> Text:
     """Return the finding of a comparison of cells: who is high and low, or that it cannot be told."""
-    told = sorted((c for c in cells if c.state == "ok"), key=lambda c: (-c.value, str(c.scope)))
+    told = ranked(cells)
     metric = story.metric_name(cells[0].metric, lang)
     if len(told) < 2:
         return phrase("title_by_none", lang, name=metric, what=phrase(what, lang))
@@ -294,12 +299,8 @@ def trend_title(t: Trend, lang: Lang) -> Text:
     if not t.n_signals:
         return phrase("title_trend_steady", lang, **common)
     last = t.frame.loc[t.frame["is_signal"], "month_on"].iloc[-1]
-    when = labels.period(last, Period.latest(_end_of(last), "month").last, lang)
+    when = labels.period(last, Period.month_of(last).last, lang)
     return phrase("title_trend_signal", lang, **common, signals=number(t.n_signals, "months_signalled", "count", lang), when=when)
-
-
-def _end_of(month_on):
-    return Period(month_on, month_on, "month").before(-1).first - pd.Timedelta(days=1).to_pytimedelta()
 
 
 def trend_note(reading: Reading, t: Trend, lang: Lang) -> Text:
