@@ -1,7 +1,7 @@
 """How numbers, dates, names and sentences are written, in Chinese and in English.
 
 Every number that reaches a page passes :func:`number`, which writes the metric's id beside it. Everything here returns a
-:class:`Text`, which knows its plain and its HTML form; sentences come from ``phrases.toml``.
+:class:`Text`, which knows its plain and its HTML form; sentences come from ``phrases/*.toml``.
 """
 
 from __future__ import annotations
@@ -211,9 +211,21 @@ def definition_link(metric_id: str, text: object) -> Text:
 
 @cache
 def phrases() -> dict[str, dict[str, str]]:
-    """Return all phrase records: id to ``{"zh": ..., "en": ...}`` with equal placeholders."""
-    with open(PACKAGE / "phrases.toml", "rb") as file:
-        return tomllib.load(file)
+    """Return all phrase records of ``phrases/*.toml``: id to ``{"zh": ..., "en": ...}`` with equal placeholders.
+
+    Raises
+    ------
+    InputError
+        If two files hold the same id.
+    """
+    found: dict[str, dict[str, str]] = {}
+    for path in sorted((PACKAGE / "phrases").glob("*.toml")):
+        records = tomllib.loads(path.read_text(encoding="utf-8"))
+        twice = sorted(set(found) & set(records))
+        if twice:
+            raise InputError(f"sqkit/phrases/{path.name}: {', '.join(twice)} stand in another file of the folder too; ids are unique.")
+        found |= records
+    return found
 
 
 def phrase(key: str, lang: Lang, **values: object) -> Text:
@@ -227,7 +239,7 @@ def phrase(key: str, lang: Lang, **values: object) -> Text:
         If the phrase is unknown or a placeholder has no value.
     """
     if key not in phrases():
-        raise InputError(unknown("phrase", key, list(phrases()), "sqkit/phrases.toml"))
+        raise InputError(unknown("phrase", key, list(phrases()), "sqkit/phrases/"))
     _locale(lang)
     pattern = phrases()[key][lang]
     plain, html = [], []

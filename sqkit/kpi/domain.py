@@ -8,8 +8,7 @@ import numpy as np
 
 from sqkit import registry, stats
 from sqkit.kpi.measure import Measured, _joint_moments, _text
-from sqkit.kpi.period import Period
-from sqkit.kpi.reading import Reading, remembered
+from sqkit.reading import Period, Reading, remembered
 
 __all__ = ["matched_multiple"]
 

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 
 from sqkit import registry, stats
 from sqkit.kpi.measure import growth, measure
-from sqkit.kpi.period import Period
-from sqkit.kpi.reading import Reading
+from sqkit.reading import Period, Reading
 from sqkit.registry import Metric
 
 __all__ = ["Driver", "sales_drivers"]

@@ -11,8 +11,7 @@ import pandas as pd
 
 from sqkit import facts, registry, stats
 from sqkit.errors import InputError
-from sqkit.kpi.period import Period
-from sqkit.kpi.reading import Reading, remembered
+from sqkit.reading import Period, Reading, remembered
 from sqkit.registry import Metric
 
 __all__ = ["Measured", "change", "compared", "growth", "measure", "measure_by", "series"]

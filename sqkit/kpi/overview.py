@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from sqkit import contracts, labels, registry
-from sqkit.kpi import story
-from sqkit.kpi.reading import Reading
 from sqkit.labels import Lang, Text, join, number, phrase, raw
+from sqkit.reading import Reading, words
 
 __all__ = ["ANSWER_COLUMNS", "CHECK_COLUMNS", "TABLE_COLUMNS", "answer_rows", "check_rows", "contents_sentence", "table_rows"]
 
@@ -45,9 +44,9 @@ def answer_rows(reading: Reading, lang: Lang) -> list[dict]:
         missing = reading.missing(metric.id)
         rows.append(
             {
-                "metric": story.metric_name(metric, lang),
+                "metric": words.metric_name(metric, lang),
                 "answer": phrase("answer_no" if missing else "answer_yes", lang),
-                "why": story.missing_text(reading, missing, lang) if missing else story.definition(metric, lang),
+                "why": words.missing_text(reading, missing, lang) if missing else words.definition(metric, lang),
             }
         )
     return sorted(rows, key=lambda r: r["answer"].plain != phrase("answer_yes", lang).plain)

@@ -11,26 +11,21 @@ from sqkit import registry
 from sqkit.kpi import story, view
 from sqkit.kpi.drivers import Driver
 from sqkit.kpi.measure import Measured, measure_by
-from sqkit.kpi.period import Period
-from sqkit.kpi.reading import BY_STORE, Reading
 from sqkit.kpi.scorecard import Card
 from sqkit.kpi.scorecard import findings as card_findings
 from sqkit.kpi.trend import Trend
 from sqkit.labels import Lang, Text, join, number, phrase, raw
+from sqkit.reading import BY_STORE, Period, Reading, words
 
 __all__ = [
-    "context",
     "export",
     "findings",
-    "health",
-    "health_text",
     "lacking",
     "limits",
     "reference_sheet",
     "sheets",
     "shown_metrics",
     "three_sentences",
-    "title",
 ]
 
 
@@ -43,7 +38,7 @@ def export(reading: Reading, measured: list[Measured], lang: Lang) -> pd.DataFra
             {
                 "metric_id": m.metric.id,
                 "name": m.metric.text("name", lang),
-                "scope": view.cell_label(reading, m.scope, lang).plain,
+                "scope": words.cell_label(reading, m.scope, lang).plain,
                 "period": str(m.period),
                 "value": m.value,
                 "low": made.low if made else None,
@@ -52,37 +47,10 @@ def export(reading: Reading, measured: list[Measured], lang: Lang) -> pd.DataFra
                 "n_clusters": made.n_clusters if made else None,
                 "method": made.method if made else "count",
                 "state": m.state,
-                "definition": story.definition(m.metric, lang).plain,
+                "definition": words.definition(m.metric, lang).plain,
             }
         )
     return pd.DataFrame(rows)
-
-
-def health(reading: Reading) -> dict[str, int]:
-    """Return rows, quarantined rows and remarks of the source's contract results."""
-    manifest = reading.source.manifest
-    tables = manifest.get("tables", {}).values()
-    return {
-        "n_rows": sum(int(t.get("n_rows", 0)) for t in tables),
-        "n_quarantined": sum(int(t.get("n_quarantined", 0)) for t in tables),
-        "n_remarks": sum(c.get("severity") == "warning" for c in manifest.get("checks", [])),
-    }
-
-
-def health_text(found: dict[str, int], lang: Lang) -> Text:
-    """Return the one line on data health in words."""
-    rows, bad, left = found["n_rows"], found["n_quarantined"], found["n_remarks"]
-    total = number(rows + bad, "health_rows", "count", lang)
-    if bad:
-        share = number(bad / (rows + bad), "health_quarantined_share", "share", lang)
-        text = phrase("health_some", lang, n_rows=total, n_bad=number(bad, "health_quarantined", "count", lang), share=share)
-    else:
-        text = phrase("health_good", lang, n_rows=total)
-    if not left:
-        return text
-    return join(
-        [text, phrase("health_warnings", lang, n=number(left, "health_remarks", "count", lang))], lang, "sentence_separator"
-    )
 
 
 def reference_sheet(metric_ids: Iterable[str], lang: Lang) -> pd.DataFrame:
@@ -161,7 +129,7 @@ def lacking(reading: Reading, cards: list[Card], lang: Lang) -> tuple[Text, Text
     out = [c for c in cards if c.measured.missing and BY_STORE not in c.measured.missing]
     if not out:
         return None
-    names = story.missing_names(reading, [need for c in out for need in c.measured.missing], lang, most=30)
+    names = words.missing_names(reading, [need for c in out for need in c.measured.missing], lang, most=30)
     metrics = join([raw(c.metric.text("name", lang)) for c in out], lang)
     return metrics, phrase("source_lacks", lang, what=names), phrase("needed_table", lang, what=names)
 
@@ -172,7 +140,7 @@ def three_sentences(reading: Reading, cards: list[Card], lang: Lang, earlier: Pe
     if arms is not None and not any(c.benchmark and c.measured.state == "ok" for c in cards):
         cells = measure_by(reading, arms.id, arms.by)
         finding = view.by_title(reading, cells, f"what_{arms.by[0]}", lang)
-        first = phrase("what_arms", lang, period=view.period_name(reading, lang), finding=finding)
+        first = phrase("what_arms", lang, period=words.period_name(reading, lang), finding=finding)
         return [first, phrase("why_arms", lang), _arms_todo(reading, cells, lang)]
     drivers = view.drivers(reading, earlier)
     last = _channel_todo(reading, lang) if not any(map(story.is_wrong, cards)) else None
@@ -190,9 +158,9 @@ def _channel_todo(reading: Reading, lang: Lang) -> Text | None:
         return None
     values = {}
     for key, cell in (("best", told[0]), ("worst", told[-1])):
-        values[key] = view.cell_label(reading, cell.scope, lang)
+        values[key] = words.cell_label(reading, cell.scope, lang)
         values[f"{key}_value"] = number(cell.value, cell.metric.id, cell.metric.display, lang)
-    return phrase("do_channel", lang, name=story.metric_name(told[0].metric, lang), **values)
+    return phrase("do_channel", lang, name=words.metric_name(told[0].metric, lang), **values)
 
 
 def limits(reading: Reading) -> list[str]:
@@ -205,26 +173,4 @@ def _arms_todo(reading: Reading, cells: list[Measured], lang: Lang) -> Text:
     told = view.ranked(cells)
     if not told or view.apart_from_rest(told)[0] <= 0:
         return phrase("do_no_arm", lang)
-    return phrase("do_arms", lang, best=view.cell_label(reading, told[0].scope, lang))
-
-
-def title(reading: Reading, lang: Lang) -> str:
-    """Return the report's title with its source, for the index."""
-    return f"{phrase('report_title', lang).plain} · {view.source_name(reading, lang).plain}"
-
-
-def context(reading: Reading, lang: Lang) -> dict[str, str]:
-    """Return the facts that index and manifest show."""
-    return {
-        "source": reading.source.id,
-        "source_name": view.source_name(reading, lang).plain,
-        "store": reading.store,
-        "store_name": view.store_name(reading, lang).plain,
-        "period": str(reading.period),
-        "period_name": view.period_name(reading, lang).plain,
-        "as_of": reading.as_of.isoformat(),
-        "currency": reading.currency,
-        "input_hash": str(reading.source.manifest.get("input_hash", "")),
-        "health": health_text(health(reading), lang).plain,
-        **{k: str(v) for k, v in health(reading).items()},
-    }
+    return phrase("do_arms", lang, best=words.cell_label(reading, told[0].scope, lang))

@@ -8,8 +8,7 @@ from sqkit import registry, stats
 from sqkit.findings import Finding
 from sqkit.kpi.domain import matched_multiple
 from sqkit.kpi.measure import Measured, change, compared, measure, measure_by
-from sqkit.kpi.period import Period
-from sqkit.kpi.reading import Reading
+from sqkit.reading import Period, Reading
 from sqkit.registry import Benchmark
 
 __all__ = ["Card", "findings", "scorecard", "strip"]

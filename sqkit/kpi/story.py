@@ -4,48 +4,25 @@ from __future__ import annotations
 
 import math
 
-from sqkit import calendar, contracts, registry
+from sqkit import calendar, registry
 from sqkit.errors import InputError
 from sqkit.kpi.drivers import Driver
 from sqkit.kpi.measure import growth
-from sqkit.kpi.period import Period
-from sqkit.kpi.reading import ANONYMOUS, BY_STORE, Reading
 from sqkit.kpi.scorecard import Card
-from sqkit.labels import Lang, Text, constants, definition_link, interval, join, name, number, phrase, raw
+from sqkit.labels import Lang, Text, constants, interval, join, name, number, phrase, raw
 from sqkit.labels import period as period_text
+from sqkit.reading import Period, Reading, words
 from sqkit.registry import Metric
-from sqkit.sources.store import sentences
 
 __all__ = [
     "compared_period",
-    "definition",
     "is_wrong",
-    "metric_name",
-    "missing_text",
     "reason",
     "sentence",
-    "span",
     "todo",
     "what",
     "why",
 ]
-
-
-def metric_name(metric: Metric, lang: Lang) -> Text:
-    """Return a metric's name, linked to its definition on the page."""
-    return definition_link(metric.id, constants(metric.text("name", lang)))
-
-
-def span(reading: Reading, days: Period, lang: Lang) -> Text:
-    """Return a span of days in words, or that the source records no days."""
-    return phrase("no_dates", lang) if reading.is_undated else period_text(days.first, days.last, lang)
-
-
-def definition(metric: Metric, lang: Lang) -> Text:
-    """Return "name = numerator ÷ denominator"."""
-    key = "definition_total" if metric.kind == "total" else "definition"
-    parts = {"name": constants(metric.text("name", lang)), "numerator": constants(metric.text("numerator", lang))}
-    return phrase(key, lang, **parts, denominator=constants(metric.text("denominator", lang)))
 
 
 def compared_period(reading: Reading, compare: str) -> Period:
@@ -55,20 +32,11 @@ def compared_period(reading: Reading, compare: str) -> Period:
     return reading.period.before() if compare == "previous" else reading.period.year_before()
 
 
-def missing_text(reading: Reading, missing: list[str], lang: Lang) -> Text:
-    """Say what a source lacks."""
-    if BY_STORE in missing:
-        return phrase("not_by_store", lang)
-    if ANONYMOUS in missing:
-        return phrase("source_lacks", lang, what=phrase("anonymous_orders", lang))
-    return constants(reading.source.missing_sentence(lang, *missing).rstrip("\N{IDEOGRAPHIC FULL STOP}."))
-
-
 def reason(reading: Reading, card: Card, lang: Lang) -> Text:
     """Say why a card has no verdict."""
     m = card.measured
     if m.missing:
-        return missing_text(reading, m.missing, lang)
+        return words.missing_text(reading, m.missing, lang)
     note = m.interval.note if m.interval else ""
     if note == "few_clusters":
         return phrase("few_clusters", lang, clusters=number(m.interval.n_clusters, m.metric.id, "count", lang))
@@ -93,7 +61,7 @@ def _item(card: Card, reading: Reading, lang: Lang) -> Text:
     return phrase(
         "what_item",
         lang,
-        name=metric_name(m, lang),
+        name=words.metric_name(m, lang),
         value=number(card.measured.value, m.id, m.display, lang, reading.currency),
         verdict=phrase(f"verdict_{card.verdict}", lang),
         low=number(mark.low, m.id, m.display, lang, reading.currency),
@@ -108,7 +76,7 @@ def what(reading: Reading, cards: list[Card], lang: Lang) -> Text:
     unclear = [c for c in judged if c.verdict == "not_distinguishable"]
     within = [c for c in judged if c.verdict == "within"]
     store = phrase("store_prefix", lang, store=name(reading.store_name())) if reading.store else raw("")
-    common = {"store": store, "period": span(reading, reading.period, lang)}
+    common = {"store": store, "period": words.span(reading, reading.period, lang)}
     if out:
         listed = join([_item(c, reading, lang) for c in out[:3]], lang, "item_separator")
         return phrase(
@@ -147,7 +115,7 @@ def why(reading: Reading, drivers: list[Driver], earlier: Period, lang: Lang) ->
             "why_driver",
             lang,
             **common,
-            driver=metric_name(first.metric, lang),
+            driver=words.metric_name(first.metric, lang),
             driver_growth=_growth(first.growth, first.metric.id, lang)[0],
             size=_money(first.size, registry.metric("net_sales"), reading, lang),
         )
@@ -182,7 +150,7 @@ def todo(reading: Reading, cards: list[Card], lang: Lang) -> Text:
             "do_lever",
             lang,
             lever=constants(m.text("lever", lang)),
-            name=metric_name(m, lang),
+            name=words.metric_name(m, lang),
             low=number(mark.low, m.id, m.display, lang, reading.currency),
             high=number(mark.high, m.id, m.display, lang, reading.currency),
         )
@@ -190,28 +158,13 @@ def todo(reading: Reading, cards: list[Card], lang: Lang) -> Text:
     if near and math.isfinite(near[0][0]):
         factor, _, card = near[0]
         asked = number(math.ceil(factor), "sample_factor", "count", lang)
-        return phrase("do_more_data", lang, name=metric_name(card.metric, lang), factor=asked)
+        return phrase("do_more_data", lang, name=words.metric_name(card.metric, lang), factor=asked)
     if any(c.is_definite for c in cards):
         return phrase("do_watch", lang)
     lacking = sorted({need for c in cards for need in c.measured.missing if ":" not in need})
     if lacking:
-        return phrase("do_missing", lang, list=missing_names(reading, lacking, lang))
+        return phrase("do_missing", lang, list=words.missing_names(reading, lacking, lang))
     return phrase("do_watch", lang)
-
-
-def missing_names(reading: Reading, needs: list[str], lang: Lang, most: int = 4) -> Text:
-    """Return the names of what a source lacks, each once: tables, or columns of tables that it has."""
-    words, names = sentences()["column_of"][lang], []
-    for need in needs:
-        table, _, column = need.partition(".")
-        contract = contracts.table(table)
-        if need == ANONYMOUS:
-            names.append(phrase("anonymous_orders", lang).plain)
-        elif column and reading.source.has(table):
-            names.append(words.format(column=getattr(contract.column(column), lang), table=getattr(contract, lang)))
-        else:
-            names.append(getattr(contract, lang))
-    return join([raw(n) for n in list(dict.fromkeys(names))[:most]], lang)
 
 
 def _more_data(card: Card) -> float:
@@ -226,7 +179,7 @@ def sentence(reading: Reading, card: Card, lang: Lang) -> Text:
     """Return one card in words: value, interval, verdict; or why it cannot be told."""
     m, made = card.metric, card.measured
     if made.state != "ok":
-        return phrase("card_untold", lang, name=metric_name(m, lang), reason=reason(reading, card, lang))
+        return phrase("card_untold", lang, name=words.metric_name(m, lang), reason=reason(reading, card, lang))
     value = number(made.value, m.id, m.display, lang, reading.currency)
     span = (
         interval(made.interval.low, made.interval.high, m.id, m.display, lang, reading.currency)
@@ -234,5 +187,5 @@ def sentence(reading: Reading, card: Card, lang: Lang) -> Text:
         else phrase("no_interval_census", lang)
     )
     return phrase(
-        "card_told", lang, name=metric_name(m, lang), value=value, interval=span, verdict=phrase(f"verdict_{card.verdict}", lang)
+        "card_told", lang, name=words.metric_name(m, lang), value=value, interval=span, verdict=phrase(f"verdict_{card.verdict}", lang)
     )

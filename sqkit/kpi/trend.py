@@ -11,7 +11,7 @@ from scipy.special import stdtrit
 
 from sqkit import registry, stats
 from sqkit.kpi.measure import series
-from sqkit.kpi.reading import Reading
+from sqkit.reading import Reading
 from sqkit.registry import Metric
 from sqkit.stats.control import MIN_BASELINE
 

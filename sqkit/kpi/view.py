@@ -11,18 +11,18 @@ from sqkit import labels, registry, stats
 from sqkit.kpi import story
 from sqkit.kpi.drivers import Driver, sales_drivers
 from sqkit.kpi.measure import Measured, measure_by, series
-from sqkit.kpi.period import Period
-from sqkit.kpi.reading import Reading
 from sqkit.kpi.scorecard import Card
 from sqkit.kpi.trend import RECENT, Trend
 from sqkit.labels import Lang, Text, constants, interval, join, number, phrase
+from sqkit.reading import Period, Reading, words
 
 __all__ = [
-    "GROUP_METRICS", "TABLE_COLUMNS", "TREND_COLUMNS", "all_metrics", "apart_from_rest", "by_note", "by_rows", "by_title", "card_items",
-    "card_rows", "cell_label", "change_text", "driver_note", "driver_rows", "driver_title", "drivers", "funnel_rows", "contradictions", "FUNNEL_COLUMNS", "ladder_rows", "matched_note",
-    "matched_title", "period_name", "ranked", "source_name", "store_name", "strip_note", "strip_title", "table_rows", "told", "trend_items",
-    "trend_note", "trend_rows", "trend_title", "untold", "untold_drivers",
-]  # fmt: skip
+    "FUNNEL_COLUMNS", "GROUP_METRICS", "TABLE_COLUMNS", "TREND_COLUMNS", "all_metrics", "apart_from_rest", "by_note",
+    "by_rows", "by_title", "card_items", "card_rows", "change_text", "contradictions", "driver_note", "driver_rows",
+    "driver_title", "drivers", "funnel_rows", "ladder_rows", "matched_note", "matched_title", "ranked", "strip_note",
+    "strip_title", "table_rows", "told", "trend_items", "trend_note", "trend_rows", "trend_title", "untold",
+    "untold_drivers",
+]  # fmt: skip  # fmt: skip
 
 LEVEL = "95%"
 
@@ -78,7 +78,7 @@ def card_items(reading: Reading, cards: list[Card], lang: Lang) -> list[dict]:
                 "change": change_text(card, reading, lang) if told else None,
                 "reference": _reference(card, reading, lang),
                 "verdict": card.verdict,
-                "window": story.span(reading, m.period, lang) if told and m.period != reading.period else None,
+                "window": words.span(reading, m.period, lang) if told and m.period != reading.period else None,
                 "series": [] if line is None else line["value"].tolist(),
             }
         )
@@ -86,9 +86,9 @@ def card_items(reading: Reading, cards: list[Card], lang: Lang) -> list[dict]:
 
 
 def _card_name(reading: Reading, card: Card, lang: Lang) -> Text:
-    name = story.metric_name(card.metric, lang)
+    name = words.metric_name(card.metric, lang)
     return (
-        join([name, cell_label(reading, card.measured.scope, lang)], lang, "colon")
+        join([name, words.cell_label(reading, card.measured.scope, lang)], lang, "colon")
         if card.measured.scope and card.metric.by
         else name
     )
@@ -133,14 +133,6 @@ def strip_title(cards: list[Card], lang: Lang) -> Text:
     return phrase("title_strip_in", lang, n_unclear=unclear)
 
 
-def cell_label(reading: Reading, scope: dict[str, str], lang: Lang) -> Text:
-    """Return the name of a cell: a store's name, a channel in the reader's language, else the code."""
-    stores = reading.stores
-    return join(
-        [labels.name(stores[v]) if k == "store_id" and v in stores else labels.code(v, lang) for k, v in scope.items()], lang
-    )
-
-
 def ranked(cells: list[Measured]) -> list[Measured]:
     """Return the cells with enough data, highest first."""
     return sorted((c for c in cells if c.state == "ok"), key=lambda c: (-c.value, str(c.scope)))
@@ -151,7 +143,7 @@ def by_rows(reading: Reading, cells: list[Measured], lang: Lang) -> pd.DataFrame
     told = ranked(cells)
     apart = apart_from_rest(told)
     rows = [
-        (cell_label(reading, c.scope, lang).plain, c.value, c.interval.low, c.interval.high, _value(c, reading, lang).plain, a)
+        (words.cell_label(reading, c.scope, lang).plain, c.value, c.interval.low, c.interval.high, _value(c, reading, lang).plain, a)
         for c, a in zip(told, apart, strict=True)
     ]
     return pd.DataFrame(rows, columns=["label", "value", "low", "high", "text", "is_accent"])
@@ -190,7 +182,7 @@ def _spread(made: stats.Interval) -> tuple[float, float]:
 def by_title(reading: Reading, cells: list[Measured], what: str, lang: Lang) -> Text:
     """Return the finding of a comparison of cells: who is high and low, or that it cannot be told."""
     told = ranked(cells)
-    metric = story.metric_name(cells[0].metric, lang)
+    metric = words.metric_name(cells[0].metric, lang)
     if len(told) < 2:
         return phrase("title_by_none", lang, name=metric, what=phrase(what, lang))
     sides = list(zip(told, apart_from_rest(told), strict=True))
@@ -201,7 +193,7 @@ def by_title(reading: Reading, cells: list[Measured], what: str, lang: Lang) -> 
         if side:
             cells_named = join(
                 [
-                    phrase("cell_value", lang, cell=cell_label(reading, c.scope, lang), value=_value(c, reading, lang))
+                    phrase("cell_value", lang, cell=words.cell_label(reading, c.scope, lang), value=_value(c, reading, lang))
                     for c in side[:2]
                 ],
                 lang,
@@ -216,7 +208,7 @@ def by_note(cells: list[Measured], lang: Lang) -> Text:
     text = phrase(
         "note_by",
         lang,
-        definition=story.definition(cells[0].metric, lang),
+        definition=words.definition(cells[0].metric, lang),
         period=labels.period(p.first, p.last, lang),
         level=labels.fixed(LEVEL),
     )
@@ -232,7 +224,7 @@ def untold(reading: Reading, cells: list[Measured], what: str, lang: Lang) -> tu
     if any(c.missing for c in cells) or (reading.store and what == "what_store"):
         return None
     first = max(cells, key=lambda c: c.n)
-    question = phrase("question_by", lang, name=story.metric_name(first.metric, lang), what=phrase(what, lang))
+    question = phrase("question_by", lang, name=words.metric_name(first.metric, lang), what=phrase(what, lang))
     card = Card(first, None, first.state, first.state)
     return question, story.reason(reading, card, lang), phrase("needed_clusters", lang)
 
@@ -248,8 +240,8 @@ def untold_drivers(reading: Reading, lang: Lang) -> tuple[Text, Text, Text] | No
         return None
     lacking = reading.missing("buyers")
     if lacking:
-        needed = phrase("needed_table", lang, what=story.missing_names(reading, lacking, lang))
-        return phrase("question_drivers", lang), story.missing_text(reading, lacking, lang), needed
+        needed = phrase("needed_table", lang, what=words.missing_names(reading, lacking, lang))
+        return phrase("question_drivers", lang), words.missing_text(reading, lacking, lang), needed
     return phrase("question_drivers", lang), phrase("no_compare", lang), phrase("needed_months", lang, months=labels.fixed(2))
 
 
@@ -270,7 +262,7 @@ def driver_title(reading: Reading, drivers: list[Driver], lang: Lang) -> Text:
         return phrase("title_drivers_unclear", lang)
     sized = [
         phrase(
-            "cell_value", lang, cell=story.metric_name(d.metric, lang),
+            "cell_value", lang, cell=words.metric_name(d.metric, lang),
             value=number(d.size, d.metric.id, "money", lang, reading.currency, signed=True),
         )
         for d in clear
@@ -289,7 +281,7 @@ def driver_note(reading: Reading, earlier: Period, lang: Lang) -> Text:
 def trend_title(t: Trend, lang: Lang) -> Text:
     """Return the finding of a control chart."""
     told = len(t.frame) - RECENT if t.enough else len(t.frame)
-    common = {"name": story.metric_name(t.metric, lang), "months": number(told, "months_charted", "count", lang)}
+    common = {"name": words.metric_name(t.metric, lang), "months": number(told, "months_charted", "count", lang)}
     if not t.enough:
         return phrase("title_trend_short", lang, **common)
     common["recent"] = labels.fixed(RECENT)
@@ -306,7 +298,7 @@ def trend_title(t: Trend, lang: Lang) -> Text:
 def trend_note(reading: Reading, t: Trend, lang: Lang) -> Text:
     """Return the small print of a control chart, with the false-alarm rate of a report and of a batch."""
     chart = phrase(f"chart_{t.method}", lang)
-    text = phrase("note_trend", lang, definition=story.definition(t.metric, lang), chart=chart)
+    text = phrase("note_trend", lang, definition=words.definition(t.metric, lang), chart=chart)
     known = registry.false_alarms("kpi_report")
     if known is None:
         return text
@@ -323,14 +315,14 @@ def table_rows(reading: Reading, cards: list[Card], lang: Lang) -> list[dict]:
         told = m.state == "ok"
         rows.append(
             {
-                "metric": story.metric_name(m.metric, lang),
+                "metric": words.metric_name(m.metric, lang),
                 "value": _value(m, reading, lang),
                 "interval": _span(m, reading, lang) if told else story.reason(reading, card, lang),
                 "verdict": phrase(f"verdict_{card.verdict}", lang),
                 "reference": _reference(card, reading, lang) or labels.raw(""),
                 "change": change_text(card, reading, lang) if told else labels.raw(""),
                 "n": labels.count(m.n, lang) if told else labels.raw(""),
-                "period": story.span(reading, m.period, lang),
+                "period": words.span(reading, m.period, lang),
             }
         )
     return rows
@@ -408,7 +400,7 @@ def contradictions(metric_ids: list[str], lang: Lang) -> list[Text]:
                 )
             )
         found.append(
-            phrase("references_disagree", lang, name=story.metric_name(m, lang), list=join(ranges, lang, "item_separator"))
+            phrase("references_disagree", lang, name=words.metric_name(m, lang), list=join(ranges, lang, "item_separator"))
         )
     return found
 
@@ -440,7 +432,7 @@ def matched_note(reading: Reading, cards: list[Card], lang: Lang) -> Text:
     return phrase(
         "note_matched",
         lang,
-        definition=story.definition(m.metric, lang),
+        definition=words.definition(m.metric, lang),
         period=labels.period(m.period.first, m.period.last, lang),
         matched=number(float(m.scope.get("matched_share", "nan")), "matched_share", "share", lang),
         caution=constants(m.metric.text("caution", lang)),
@@ -449,22 +441,7 @@ def matched_note(reading: Reading, cards: list[Card], lang: Lang) -> Text:
 
 def strip_note(reading: Reading, lang: Lang) -> Text:
     """Return the small print of the chart of the strip."""
-    return phrase("note_strip", lang, period=period_name(reading, lang), level=labels.fixed(LEVEL))
-
-
-def period_name(reading: Reading, lang: Lang) -> Text:
-    """Return the report's period in words."""
-    return story.span(reading, reading.period, lang)
-
-
-def store_name(reading: Reading, lang: Lang) -> Text:
-    """Return the report's store, or "all stores"."""
-    return labels.name(reading.store_name()) if reading.store else phrase("all_stores", lang)
-
-
-def source_name(reading: Reading, lang: Lang) -> Text:
-    """Return the source's name."""
-    return labels.name(reading.source.name(lang))
+    return phrase("note_strip", lang, period=words.period_name(reading, lang), level=labels.fixed(LEVEL))
 
 
 def trend_items(reading: Reading, shown: list[Trend], lang: Lang) -> list[dict]:
@@ -485,7 +462,7 @@ def trend_items(reading: Reading, shown: list[Trend], lang: Lang) -> list[dict]:
 
 def trend_rows(shown: list[Trend], lang: Lang) -> list[dict]:
     """Return one row per control chart: what it says in words."""
-    return [{"metric": story.metric_name(t.metric, lang), "finding": trend_title(t, lang)} for t in shown]
+    return [{"metric": words.metric_name(t.metric, lang), "finding": trend_title(t, lang)} for t in shown]
 
 
 TREND_COLUMNS = {"metric": "col_metric", "finding": "col_finding"}

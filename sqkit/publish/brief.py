@@ -110,7 +110,7 @@ def _key(findings: list[Finding]) -> list[Finding]:
 
 def _row(finding: Finding, order: dict[str, Any], context: dict[str, str]) -> dict[str, str]:
     lang, currency = order["lang"], context.get("currency") or order["currency"]
-    known = registry.metrics().get(finding.metric_id)
+    known = (registry.metrics() | registry.computed()).get(finding.metric_id)
     name, display = (known.text("name", lang), known.display) if known else (finding.metric_id, "per")
     both = finding.low is not None and finding.high is not None
     return {

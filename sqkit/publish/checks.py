@@ -27,13 +27,13 @@ def page_problems(path: Path) -> list[str]:
 def project_problems() -> tuple[int, list[str]]:
     """Return how many things were checked, and what is wrong with them."""
     count, problems = 0, []
-    for read in (contracts.tables, registry.metrics, registry.benchmarks, facts.records, sources.known):
+    for read in (contracts.tables, registry.metrics, registry.computed, registry.benchmarks, facts.records, sources.known):
         count += 1
         try:
             read()
         except SqkitError as error:
             problems.append(str(error))
-    for name, texts in (("phrases.toml", labels.phrases()), ("publish/texts.toml", records())):
+    for name, texts in (("phrases", labels.phrases()), ("publish/texts.toml", records())):
         count += len(texts)
         problems += [f"{name}: {text}" for text in _unequal(texts)]
     for path in sorted((root() / "notebooks").glob("*.ipynb")):

@@ -14,12 +14,15 @@ from sqkit.errors import ContractError, InputError, unknown
 
 __all__ = [
     "Benchmark",
+    "Computed",
     "Metric",
     "benchmarks",
     "benchmarks_of",
+    "computed",
     "metric",
     "metrics",
     "primary_benchmark",
+    "quantity",
     "read_benchmarks",
     "read_metrics",
 ]
@@ -86,6 +89,37 @@ class Metric(BaseModel):
 
     def text(self, field: str, lang: str) -> str:
         """Return a field in a language, e.g. ``metric.text("numerator", "zh")``; ``name`` is the metric's name."""
+        return getattr(self, lang if field == "name" else f"{field}_{lang}")
+
+
+class Computed(BaseModel):
+    """One quantity that an analysis computes, not a query of its own: what it is, how it is made, what it must not be read as.
+
+    Grain: one record per id, in ``registry/computed/<analysis>.toml``.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    id: str
+    zh: str
+    en: str
+    display: Display
+    better: Literal["higher", "lower", "neither"] = "neither"
+    definition_zh: str
+    definition_en: str
+    method_zh: str
+    method_en: str
+    caution_zh: str = ""
+    caution_en: str = ""
+    source: list[str]
+
+    @model_validator(mode="after")
+    def _whole(self) -> Computed:
+        if bool(self.caution_zh) != bool(self.caution_en):
+            raise ValueError("caution must be given in both languages or in none")
+        return self
+
+    def text(self, field: str, lang: str) -> str:
+        """Return a field in a language; ``name`` is the quantity's name."""
         return getattr(self, lang if field == "name" else f"{field}_{lang}")
 
 
@@ -176,6 +210,19 @@ def metrics() -> dict[str, Metric]:
 
 
 @cache
+def computed() -> dict[str, Computed]:
+    """Return all quantities that analyses compute by id; ids are unique among these and the metrics."""
+    found: dict[str, Computed] = {}
+    for path in sorted((PACKAGE / "registry" / "computed").glob("*.toml")):
+        records = _read(path, Computed)
+        twice = sorted(set(records) & (set(found) | set(metrics())))
+        if twice:
+            raise ContractError(str(path), [f"[{name}] is defined elsewhere too; ids are unique" for name in twice])
+        found |= records
+    return found
+
+
+@cache
 def benchmarks() -> dict[str, Benchmark]:
     """Return all reference values by id."""
     return read_benchmarks(PACKAGE / "registry" / "benchmarks.toml", metrics())
@@ -186,6 +233,14 @@ def metric(metric_id: str) -> Metric:
     if metric_id not in metrics():
         raise InputError(unknown("metric", metric_id, list(metrics()), "sqkit/registry/metrics.toml"))
     return metrics()[metric_id]
+
+
+def quantity(metric_id: str) -> Metric | Computed:
+    """Return a metric or a computed quantity, or raise :class:`InputError` with the complete list."""
+    known = metrics() | computed()
+    if metric_id not in known:
+        raise InputError(unknown("quantity", metric_id, list(known), "sqkit/registry"))
+    return known[metric_id]
 
 
 def benchmarks_of(metric_id: str) -> list[Benchmark]:

@@ -121,15 +121,19 @@ def definitions(metric_ids: Iterable[str], lang: Lang) -> Html:
     """Definitions of the metrics on the page, the targets of their links."""
     items = []
     for metric_id in metric_ids:
-        m = registry.metric(metric_id)
-        window, length = _window(m)
-        days = {"days": fixed(phrase("unit_days", lang, n=length).plain)} if length else {}
-        facts = [
-            (phrase("col_numerator", lang), constants(m.text("numerator", lang))),
-            (phrase("col_denominator", lang), constants(m.text("denominator", lang))),
-            (phrase("col_window", lang), phrase(window, lang, **days)),
-            (phrase("col_deduplication", lang), constants(m.text("deduplication", lang))),
-        ]
+        m = registry.quantity(metric_id)
+        if isinstance(m, registry.Computed):
+            keys = ("definition", "method")
+            facts = [(phrase(f"col_{key}", lang), constants(m.text(key, lang))) for key in keys]
+        else:
+            window, length = _window(m)
+            days = {"days": fixed(phrase("unit_days", lang, n=length).plain)} if length else {}
+            facts = [
+                (phrase("col_numerator", lang), constants(m.text("numerator", lang))),
+                (phrase("col_denominator", lang), constants(m.text("denominator", lang))),
+                (phrase("col_window", lang), phrase(window, lang, **days)),
+                (phrase("col_deduplication", lang), constants(m.text("deduplication", lang))),
+            ]
         if m.text("caution", lang):
             facts.append((phrase("col_caution", lang), constants(m.text("caution", lang))))
         facts.append((phrase("col_source", lang), fixed(", ".join(m.source))))
@@ -154,7 +158,7 @@ def references(metric_ids: Iterable[str], lang: Lang, currency: str = "CNY") -> 
     """All reference values of the metrics on the page, claims marked as such; different sources side by side."""
     rows = []
     for metric_id in metric_ids:
-        m = registry.metric(metric_id)
+        m = registry.quantity(metric_id)
         for mark in registry.benchmarks_of(metric_id):
             ends = (mark.low, mark.high) if mark.claim is None else (mark.claim, mark.margin)
             sign = "–" if mark.claim is None else " ± "

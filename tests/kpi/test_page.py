@@ -9,7 +9,7 @@ import worlds
 from sqkit import kpi, registry
 from sqkit.kpi import page
 from sqkit.kpi.drivers import Driver
-from sqkit.kpi.period import Period
+from sqkit.reading import Period
 
 
 def test_a_part_without_a_growth_is_handed_over_without_one(small_brand, in_store):

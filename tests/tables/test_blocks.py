@@ -8,9 +8,9 @@ from html.parser import HTMLParser
 import pytest
 
 from sqkit import labels, registry, tables
-from sqkit.kpi import page
 from sqkit.labels import Text
 from sqkit.publish import scan
+from sqkit.reading import words
 
 NASTY = '<img src=x onerror="alert(1)">&=1+1'
 LANGS = ("zh", "en")
@@ -76,7 +76,7 @@ def test_every_block_is_escaped_and_formatted(lang):
 @pytest.mark.parametrize(("rows", "bad", "remarks"), [(0, 0, 0), (1234, 0, 0), (1000, 24, 3)])
 def test_health_line_counts(lang, rows, bad, remarks):
     html = checked(
-        tables.health_line(page.health_text({"n_rows": rows, "n_quarantined": bad, "n_remarks": remarks}, lang), not bad)
+        tables.health_line(words.health_text({"n_rows": rows, "n_quarantined": bad, "n_remarks": remarks}, lang), not bad)
     )
     assert f'value="{rows + bad}"' in html
     assert ("v-below" in html) == bool(bad) and ('value="3"' in html) == (remarks == 3)

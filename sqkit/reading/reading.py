@@ -11,7 +11,7 @@ import duckdb
 
 from sqkit import facts, registry, sources
 from sqkit.errors import InputError, unknown
-from sqkit.kpi.period import Period
+from sqkit.reading.period import Period
 
 __all__ = ["Reading", "read", "remembered"]
 

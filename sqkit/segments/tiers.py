@@ -1,0 +1,115 @@
+"""The customer pyramid's tiers: who stood where before a day, by what they spent in the twelve months before it (S3.1).
+
+A member is never tiered by spend inside the period that is studied: whoever is sorted by what he spent in one period falls
+back in the next by chance alone. Sources without orders are tiered by messages sent instead.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import dataclass
+from datetime import date, timedelta
+from functools import cache
+
+from sqkit.config import PACKAGE
+from sqkit.errors import ContractError
+from sqkit.reading import Reading, remembered
+
+__all__ = ["Pyramid", "basis", "lookback", "pyramid", "tier_table"]
+
+
+@dataclass(frozen=True)
+class Pyramid:
+    """The cuts and their names.
+
+    Attributes
+    ----------
+    cuts : dict of str to float
+        Tier id to the upper end of its share of members, from the top; the last is 1.
+    names : dict of str to dict
+        Tier or class id to ``{"zh", "en"}``; classes outside the pyramid (young, dormant, new, anonymous) after the tiers.
+    young_days, lookback_days, least_lookback : int
+    """
+
+    cuts: dict[str, float]
+    names: dict[str, dict[str, str]]
+    young_days: int
+    lookback_days: int
+    least_lookback: int
+
+
+@cache
+def pyramid() -> Pyramid:
+    """Return the pyramid of ``tiers.toml``; a :class:`ContractError` names cuts that do not rise to 1."""
+    path = PACKAGE / "segments" / "tiers.toml"
+    record = tomllib.loads(path.read_text(encoding="utf-8"))
+    cuts = {name: float(tier["to"]) for name, tier in record["tiers"].items()}
+    values = list(cuts.values())
+    if not values or any(b <= a for a, b in zip([0.0, *values], values, strict=False)) or values[-1] != 1:
+        raise ContractError(str(path), [f"the cuts {values} must rise from above 0 to exactly 1"])
+    names = {k: {lang: r[lang] for lang in ("zh", "en")} for part in ("tiers", "others") for k, r in record[part].items()}
+    return Pyramid(cuts, names, int(record["young_days"]), int(record["lookback_days"]), int(record["least_lookback"]))
+
+
+def basis(reading: Reading) -> str:
+    """Return what members are tiered by: ``orders`` (net spend), ``messages`` (sent in groups) or '' where there is neither."""
+    if not reading.source.missing("orders.member_id"):
+        return "orders"
+    return "" if reading.source.missing("messages.member_id") else "messages"
+
+
+def lookback(reading: Reading, *firsts: date) -> int:
+    """Return the days of history that decide the tiers before all of the given days: the same for every period compared.
+
+    0 where the earliest period has less than ``least_lookback`` days before it.
+    """
+    rule, first = pyramid(), reading.source.first_day
+    days = min(rule.lookback_days, *((day - first).days for day in firsts))
+    return days if days >= rule.least_lookback else 0
+
+
+@remembered
+def tier_table(reading: Reading, before: date, days: int) -> str:
+    """Make a temporary table of the tiers that members stood in before a day, and return its name.
+
+    Grain: one row per member known before `before`. Columns: ``member_id``; ``cluster_id`` (group, or the member alone);
+    ``tier``: a tier id, ``young`` (first purchase less than ``young_days`` before), ``dormant`` (bought, but nothing in the
+    look-back) or ``none`` (no purchase yet); ``spend_fen`` of the look-back (messages sent where the source has no orders);
+    ``n_orders`` in it; ``rank_share``: place among the tiered members from the top, 0 to 1, NULL outside the pyramid;
+    ``first_on``: day of the first purchase.
+
+    Ties: members with equal spend stand together in the tier in which the middle of their places falls, so that the result
+    depends on no row order and equal spend everywhere makes everybody ordinary. Spend is net of refunds known as of the reading's
+    day. A member whose net spend is zero (everything refunded) is dormant.
+    """
+    rule = pyramid()
+    name = f"tiers_{before:%Y%m%d}_{days}"
+    since = before - timedelta(days=days)
+    young = before - timedelta(days=rule.young_days)
+    if basis(reading) == "messages":
+        bought = f"""
+            SELECT m.member_id, min(CAST(m.sent_at AS DATE)) AS first_on,
+                   CAST(sum(CASE WHEN m.sent_at >= DATE '{since}' THEN 1 ELSE 0 END) AS BIGINT) AS spend_fen,
+                   CAST(sum(CASE WHEN m.sent_at >= DATE '{since}' THEN 1 ELSE 0 END) AS BIGINT) AS n_orders
+            FROM messages AS m WHERE m.member_id IS NOT NULL AND NOT m.is_staff AND m.sent_at < DATE '{before}' GROUP BY m.member_id"""
+    else:
+        bought = f"""
+            SELECT member_id, min(first_ordered_on) AS first_on,
+                   CAST(sum(CASE WHEN ordered_on >= DATE '{since}' THEN net_fen ELSE 0 END) AS BIGINT) AS spend_fen,
+                   CAST(sum(CASE WHEN ordered_on >= DATE '{since}' AND is_kept THEN 1 ELSE 0 END) AS BIGINT) AS n_orders
+            FROM order_facts WHERE member_id IS NOT NULL AND ordered_on < DATE '{before}' GROUP BY member_id"""
+    cuts = " ".join(f"WHEN r.rank_share <= {to!r} THEN '{tier}'" for tier, to in rule.cuts.items())
+    reading.engine.execute(f"""
+        CREATE OR REPLACE TEMP TABLE {name} AS
+        WITH bought AS ({bought}),
+        tiered AS (SELECT spend_fen, count(*) AS n FROM bought WHERE spend_fen > 0 AND first_on <= DATE '{young}' GROUP BY spend_fen),
+        ranked AS (
+            SELECT spend_fen, (sum(n) OVER (ORDER BY spend_fen DESC) - n / 2.0) / sum(n) OVER () AS rank_share FROM tiered
+        )
+        SELECT m.member_id, m.cluster_id, coalesce(b.spend_fen, 0) AS spend_fen, coalesce(b.n_orders, 0) AS n_orders,
+               b.first_on, CASE WHEN b.first_on <= DATE '{young}' THEN r.rank_share END AS rank_share,
+               CASE WHEN b.member_id IS NULL THEN 'none' WHEN b.first_on > DATE '{young}' THEN 'young'
+                    WHEN b.spend_fen <= 0 THEN 'dormant' {cuts} END AS tier
+        FROM member_facts AS m LEFT JOIN bought AS b ON b.member_id = m.member_id LEFT JOIN ranked AS r ON r.spend_fen = b.spend_fen
+        WHERE m.joined_on < DATE '{before}' OR b.member_id IS NOT NULL""")
+    return name
