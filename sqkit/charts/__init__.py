@@ -2,5 +2,6 @@
 
 from sqkit.charts.figure import Figure
 from sqkit.charts.kinds import dots, line, lines, parts
+from sqkit.charts.series import curves, matrix
 
-__all__ = ["Figure", "dots", "line", "lines", "parts"]
+__all__ = ["Figure", "curves", "dots", "line", "lines", "matrix", "parts"]

@@ -9,7 +9,7 @@ import pandas as pd
 from sqkit.charts.figure import ACCENT, GREY, INK, LIGHT, WIDE, Figure, Stack, canvas, finish, wrapped
 from sqkit.labels import Lang, Text, phrases, plain_number
 
-__all__ = ["dots", "line", "lines", "parts"]
+__all__ = ["dots", "line", "lines", "month_axis", "parts", "value_axis"]
 
 WIDE_ROW, NARROW_ROW = 0.36, 0.46
 
@@ -82,7 +82,7 @@ def dots(
         ax.set(xlabel="", ylabel="", ylim=(-0.6, len(frame) - 0.4))
         ax.tick_params(length=0)
         ax.margins(x=0.16)
-        _value_axis(ax.xaxis, ax, display, lang, currency, 5 if width >= WIDE else 4)
+        value_axis(ax.xaxis, ax, display, lang, currency, 5 if width >= WIDE else 4)
         return finish(figure)
 
     return Figure.drawn(draw, title, note)
@@ -92,7 +92,8 @@ def _row(width: float) -> float:
     return WIDE_ROW if width >= WIDE else NARROW_ROW
 
 
-def _value_axis(axis, ax, display: str | None, lang: Lang, currency: str, most: int = 5) -> None:
+def value_axis(axis, ax, display: str | None, lang: Lang, currency: str, most: int = 5) -> None:
+    """Write an axis in the reader's units, or hide it (no display)."""
     from matplotlib.ticker import FuncFormatter, MaxNLocator
 
     if display is None:
@@ -127,7 +128,7 @@ def parts(frame: pd.DataFrame, *, lang: Lang, title: Text, note: Text, currency:
         ax.set_yticks(y, [wrapped(str(v), width) for v in frame["label"]])
         ax.tick_params(length=0)
         ax.margins(x=0.3)
-        _value_axis(ax.xaxis, ax, "money", lang, currency, 5 if width >= WIDE else 3)
+        value_axis(ax.xaxis, ax, "money", lang, currency, 5 if width >= WIDE else 3)
         return finish(figure)
 
     return Figure.drawn(draw, title, note)
@@ -187,8 +188,8 @@ def line(
         )
         ax.set(xlabel="", ylabel="")
         ax.margins(x=0.08)
-        _months(ax, x, lang, 6 if width >= WIDE else 4)
-        _value_axis(ax.yaxis, ax, display, lang, currency)
+        month_axis(ax, x, lang, 6 if width >= WIDE else 4)
+        value_axis(ax.yaxis, ax, display, lang, currency)
         ax.tick_params(length=0, axis="y", labelcolor=GREY)
         return finish(figure)
 
@@ -201,7 +202,8 @@ def lines(items: Sequence[Mapping[str, object]], *, lang: Lang, currency: str = 
     return Stack(tuple(made)) if made else None
 
 
-def _months(ax, x: pd.Series, lang: Lang, most: int) -> None:
+def month_axis(ax, x: pd.Series, lang: Lang, most: int) -> None:
+    """Write a time axis as months, the last one always."""
     from babel.dates import format_date
 
     every = max(1, len(x) // most)

@@ -37,6 +37,24 @@ def months(n: int = 20):
     return frame.assign(center=0.11, limit_low=0.09, limit_high=0.12, is_signal=[i == n - 1 for i in range(n)])
 
 
+def steep(names, dated: bool = False):
+    """Curves that end at the same height, so that their names must be moved apart; one is a single point."""
+    x = pd.date_range("2025-01-01", periods=4, freq="MS") if dated else [0.0, 0.4, 0.8, 1.0]
+    parts = [
+        pd.DataFrame(
+            {"series": s, "x": x, "y": [0.0, 0.2, 0.6, 1.0], "low": 0.0, "high": 1.0, "is_accent": i == 0, "is_dashed": i > 1}
+        )
+        for i, s in enumerate(names)
+    ]
+    parts[-1] = parts[-1].tail(1)
+    return pd.concat(parts, ignore_index=True)
+
+
+def squares(names):
+    cells = [(a, b, s) for a in names for b, s in zip(names, (0.0, 1.0, float("nan")), strict=False)]
+    return pd.DataFrame([{"row": a, "column": b, "shade": s, "text": "-" if s != s else f"{s:.0%}"} for a, b, s in cells])
+
+
 def every(lang: str = "en", names=("S01", "S02", "S03"), say: str = "A finding"):
     common = {"lang": lang, "title": title(say), "note": title("n = 3")}
     yield charts.dots(rows(names), display="share", **common)
@@ -47,6 +65,9 @@ def every(lang: str = "en", names=("S01", "S02", "S03"), say: str = "A finding")
     yield charts.lines(
         [{"frame": months(), "display": "per", "title": title(), "note": title(), "names": (names[0],)}] * 2, lang=lang
     )
+    yield charts.curves(steep(names), y_display="share", x_display="share", diagonal=True, x_label=names[0], **common)
+    yield charts.curves(steep(names, dated=True), y_display="money", steps=True, **common)
+    yield charts.matrix(squares(names), **common)
 
 
 def pictures(figure) -> list[str]:
