@@ -173,3 +173,10 @@ def test_tmall_orders(opened, reference):
     days = {str(d) for (d,) in rows(source, "SELECT DISTINCT CAST(ordered_at AS DATE) FROM orders")}
     assert {f"2020-02-{d:02d}" for d in range(1, 30)} - days == set(truth["missing_days"])
     assert not source.has("orders.member_id")
+
+
+def test_college_messages_counts(opened, reference):
+    source, truth = opened("college-messages"), reference["collegemsg"]
+    counts = "SELECT (SELECT count(*) FROM messages), (SELECT count(*) FROM members)"
+    assert one(source, counts) == (truth["messages"], truth["nodes"])
+    assert source.missing("orders") and not source.missing("messages.member_id")
