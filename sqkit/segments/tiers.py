@@ -14,6 +14,7 @@ from functools import cache
 from sqkit.config import PACKAGE
 from sqkit.errors import ContractError
 from sqkit.reading import Reading, remembered
+from sqkit.segments.cuts import activity_sql, basis, spent_sql, thresholds, tier_sql
 
 __all__ = ["Pyramid", "basis", "lookback", "pyramid", "tier_table"]
 
@@ -51,13 +52,6 @@ def pyramid() -> Pyramid:
     return Pyramid(cuts, names, int(record["young_days"]), int(record["lookback_days"]), int(record["least_lookback"]))
 
 
-def basis(reading: Reading) -> str:
-    """Return what members are tiered by: ``orders`` (net spend), ``messages`` (sent in groups) or '' where there is neither."""
-    if not reading.source.missing("orders.member_id"):
-        return "orders"
-    return "" if reading.source.missing("messages.member_id") else "messages"
-
-
 def lookback(reading: Reading, *firsts: date) -> int:
     """Return the days of history that decide the tiers before all of the given days: the same for every period compared.
 
@@ -80,36 +74,29 @@ def tier_table(reading: Reading, before: date, days: int) -> str:
 
     Ties: members with equal spend stand together in the tier in which the middle of their places falls, so that the result
     depends on no row order and equal spend everywhere makes everybody ordinary. Spend is net of refunds known as of the reading's
-    day. A member whose net spend is zero (everything refunded) is dormant.
+    day. A member whose net spend is zero (everything refunded) is dormant; free orders alone are no purchase. A refund larger than
+    the order counts as a full one, so spend is never negative. An order counted twice by its source counts twice here
+    (:func:`sqkit.segments.rfm.warnings` names such orders); an account with half of all orders stands in the top tier.
     """
     rule = pyramid()
-    name = f"tiers_{before:%Y%m%d}_{days}"
-    since = before - timedelta(days=days)
+    name, spent = f"tiers_{before:%Y%m%d}_{days}", f"spent_{before:%Y%m%d}_{days}"
+    engine = reading.engine
+    source = f"({activity_sql(reading)})"
+    engine.execute(f"CREATE OR REPLACE TEMP TABLE {spent} AS {spent_sql({'a': (before - timedelta(days=days), before)}, source)}")
     young = before - timedelta(days=rule.young_days)
-    if basis(reading) == "messages":
-        bought = f"""
-            SELECT m.member_id, min(CAST(m.sent_at AS DATE)) AS first_on,
-                   CAST(sum(CASE WHEN m.sent_at >= DATE '{since}' THEN 1 ELSE 0 END) AS BIGINT) AS spend_fen,
-                   CAST(sum(CASE WHEN m.sent_at >= DATE '{since}' THEN 1 ELSE 0 END) AS BIGINT) AS n_orders
-            FROM messages AS m WHERE m.member_id IS NOT NULL AND NOT m.is_staff AND m.sent_at < DATE '{before}' GROUP BY m.member_id"""
-    else:
-        bought = f"""
-            SELECT member_id, min(first_ordered_on) AS first_on,
-                   CAST(sum(CASE WHEN ordered_on >= DATE '{since}' THEN net_fen ELSE 0 END) AS BIGINT) AS spend_fen,
-                   CAST(sum(CASE WHEN ordered_on >= DATE '{since}' AND is_kept THEN 1 ELSE 0 END) AS BIGINT) AS n_orders
-            FROM order_facts WHERE member_id IS NOT NULL AND ordered_on < DATE '{before}' GROUP BY member_id"""
-    cuts = " ".join(f"WHEN r.rank_share <= {to!r} THEN '{tier}'" for tier, to in rule.cuts.items())
-    reading.engine.execute(f"""
+    tiered = f"spend_a > 0 AND first_on <= DATE '{young}'"
+    cuts = thresholds(engine, spent, "spend_a", list(rule.cuts.values())[:-1], tiered)
+    *upper, last = rule.cuts
+    tier = tier_sql("a", before, rule.young_days, cuts, ["none", "young", "dormant", *upper], last)
+    engine.execute(f"""
         CREATE OR REPLACE TEMP TABLE {name} AS
-        WITH bought AS ({bought}),
-        tiered AS (SELECT spend_fen, count(*) AS n FROM bought WHERE spend_fen > 0 AND first_on <= DATE '{young}' GROUP BY spend_fen),
-        ranked AS (
-            SELECT spend_fen, (sum(n) OVER (ORDER BY spend_fen DESC) - n / 2.0) / sum(n) OVER () AS rank_share FROM tiered
-        )
-        SELECT m.member_id, m.cluster_id, coalesce(b.spend_fen, 0) AS spend_fen, coalesce(b.n_orders, 0) AS n_orders,
-               b.first_on, CASE WHEN b.first_on <= DATE '{young}' THEN r.rank_share END AS rank_share,
-               CASE WHEN b.member_id IS NULL THEN 'none' WHEN b.first_on > DATE '{young}' THEN 'young'
-                    WHEN b.spend_fen <= 0 THEN 'dormant' {cuts} END AS tier
-        FROM member_facts AS m LEFT JOIN bought AS b ON b.member_id = m.member_id LEFT JOIN ranked AS r ON r.spend_fen = b.spend_fen
+        WITH tiered AS (SELECT spend_a, count(*) AS n FROM {spent} WHERE {tiered} GROUP BY spend_a),
+        ranked AS (SELECT spend_a AS value, (sum(n) OVER (ORDER BY spend_a DESC) - n / 2.0) / sum(n) OVER () AS rank_share FROM tiered)
+        SELECT coalesce(m.member_id, b.member_id) AS member_id,
+               coalesce(m.cluster_id, concat('member:', b.member_id)) AS cluster_id,
+               coalesce(b.spend_a, 0) AS spend_fen, CAST(coalesce(b.n_a, 0) AS BIGINT) AS n_orders, b.first_on,
+               CASE WHEN {tiered} THEN r.rank_share END AS rank_share, {tier} AS tier
+        FROM member_facts AS m FULL JOIN {spent} AS b ON b.member_id = m.member_id LEFT JOIN ranked AS r ON r.value = b.spend_a
         WHERE m.joined_on < DATE '{before}' OR b.member_id IS NOT NULL""")
+    engine.execute(f"DROP TABLE {spent}")
     return name
