@@ -76,7 +76,7 @@ def tier_table(reading: Reading, before: date, days: int) -> str:
     depends on no row order and equal spend everywhere makes everybody ordinary. Spend is net of refunds known as of the reading's
     day. A member whose net spend is zero (everything refunded) is dormant; free orders alone are no purchase. A refund larger than
     the order counts as a full one, so spend is never negative. An order counted twice by its source counts twice here
-    (:func:`sqkit.segments.rfm.warnings` names such orders); an account with half of all orders stands in the top tier.
+    (:func:`sqkit.segments.rfm.remarks` names such orders); an account with half of all orders stands in the top tier.
     """
     rule = pyramid()
     name, spent = f"tiers_{before:%Y%m%d}_{days}", f"spent_{before:%Y%m%d}_{days}"
