@@ -16,7 +16,7 @@ import duckdb
 import numpy as np
 
 from sqkit.synth import block as blocks
-from sqkit.synth import campaigns, tables, truth
+from sqkit.synth import campaigns, tables, truth, truth_members
 from sqkit.synth import shared as shared_draws
 from sqkit.synth.parquet import Writer
 from sqkit.synth.world import World, load, scenarios
@@ -83,18 +83,20 @@ def build(
     with Writer(home, np.datetime64(world.first_day)) as writer:
         tables.write(shared, writer)
         measured = campaigns.Measured(shared)
-        counts = truth.Counts(shared)
+        counts, latent = truth.Counts(shared), truth_members.Members()
         todo = blocks.blocks(shared)
         for i, block in enumerate(todo):
             tell("members", i / len(todo))
             drawn = blocks.simulate(shared, block)
             blocks.write(shared, block, drawn, writer)
             counts.add(block, drawn)
+            latent.add(block, drawn)
             measured.add(block, drawn, drawn["trial"])
             reach[:, block.store_groups(shared)[0]] += drawn["people"].reach
         tables.write_channel_days(shared, reach, writer)
         campaigns.write(shared, measured, writer)
     _write_truth(home / "truth", shared, counts)
+    latent.write(home / "truth")
     tell("done", 1.0)
     return {
         "id": "demo",

@@ -51,6 +51,7 @@ def simulate(shared: Shared, block: Block) -> dict[str, Any]:
     ledger, trial = loyalty.points(shared, block, who, order, rngs[4])
     return {
         "people": who,
+        "alive": alive & ~np.isfinite(late["ended"]),
         "order": order,
         "line": line,
         "refund": baskets.refunds(shared, order, rngs[3]),
