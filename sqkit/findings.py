@@ -89,7 +89,8 @@ class HandOver(BaseModel):
         The three sentences of the first page, plain text.
     findings : list of Finding
     tables : dict
-        Sheet title to ``{"columns": [...], "rows": [[...]], "note": str}``; JSON scalars only.
+        Sheet title to ``{"columns": [...], "rows": [[...]], "note": str}``; JSON scalars only. With ``"csv": True`` the table is
+        written as a file of its own as well.
     attachments : dict
         File name to path, copied beside the report.
     context : dict
@@ -126,7 +127,8 @@ def hand_over(
     Parameters
     ----------
     tables : mapping of str to DataFrame
-        Sheet title to a tidy frame; values become JSON scalars, dates ISO strings.
+        Sheet title to a tidy frame; values become JSON scalars, dates ISO strings. ``attrs["note"]`` is said on the contents sheet;
+        ``attrs["csv"] = True`` writes the table as CSV beside the report too.
 
     Returns
     -------
@@ -137,6 +139,8 @@ def hand_over(
     for name, frame in (tables or {}).items():
         rows = [[_scalar(v) for v in row] for row in frame.itertuples(index=False, name=None)]
         sheets[name] = {"columns": [str(c) for c in frame.columns], "rows": rows, "note": str(frame.attrs.get("note", ""))}
+        if frame.attrs.get("csv"):
+            sheets[name]["csv"] = True
     return HandOver(
         title=title,
         sentences=[str(s) for s in sentences],

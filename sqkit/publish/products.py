@@ -21,7 +21,7 @@ from sqkit.publish.brief import make_brief
 from sqkit.publish.digits import scan
 from sqkit.publish.jobs import code_hash, slug
 from sqkit.publish.texts import say
-from sqkit.publish.workbook import write_workbook
+from sqkit.publish.workbook import table_csv, write_workbook
 from sqkit.publish.write import digest, write, write_json
 
 __all__ = ["build", "handed_over"]
@@ -60,6 +60,10 @@ def build(notebook: Any, order: dict[str, Any], staging: Path) -> dict[str, floa
 
     timed("ipynb", lambda: write(staging / f"{name}.ipynb", nbformat.writes(_lean(notebook)) + "\n"))
     timed("xlsx", lambda: write_workbook(staging / f"{name}.xlsx", passed, lang))
+    for title, table in passed.tables.items():
+        if table.get("csv"):
+            target = f"{name}.{slug(title)}.csv"
+            timed(target, lambda table=table, target=target: write(staging / target, table_csv(table["columns"], table["rows"])))
     if passed.sentences or passed.findings:
         for kind, content in timed("brief", lambda: make_brief(notebook, order, passed, f"{name}.html")).items():
             write(staging / f"{name}.{kind}", content)

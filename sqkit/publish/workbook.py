@@ -1,4 +1,4 @@
-"""The Excel beside a report: every table that was handed over, the findings, and a contents sheet.
+"""The Excel beside a report: every table that was handed over, the findings, and a contents sheet; and tables as CSV.
 
 Strings never become formulas, links or numbers. A string that a spreadsheet could take for a formula (also after the
 sheet is saved as csv and opened again) gets an apostrophe in front; the contents sheet says so.
@@ -6,6 +6,8 @@ sheet is saved as csv and opened again) gets an apostrophe in front; the content
 
 from __future__ import annotations
 
+import csv
+import io
 import math
 import re
 import unicodedata
@@ -16,12 +18,14 @@ from typing import Any
 from sqkit.findings import Finding, HandOver
 from sqkit.publish.texts import say, verdict
 
-__all__ = ["guarded", "sheet_name", "write_workbook"]
+__all__ = ["guarded", "sheet_name", "table_csv", "write_workbook"]
 
 SAFE = {"strings_to_formulas": False, "strings_to_urls": False, "strings_to_numbers": False, "in_memory": True}
 PLAIN = ("metric_id", "scope", "period", "value", "low", "high", "level", "n", "n_clusters", "verdict")
 COLUMNS = (*PLAIN, "reference_id", "method", "sentence")
 RISKY = re.compile(r"\s*[=+\-@\t\r\n\uff1d\uff0b\uff0d\uff20]")
+NUMERIC = re.compile(r"\s*[\d.,\u066b\u066c\uff0c\uff0e]*\d[\d.,\s%]*([eE\uff25\uff45][+-]?\d+)?\s*")
+BIDI = dict.fromkeys([0x061C, 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A)])
 LONGEST = 32_000
 
 
@@ -35,6 +39,32 @@ def guarded(text: str) -> str:
     """
     text = text.encode("utf-8", "replace").decode("utf-8")[:LONGEST]
     return f"'{text}" if RISKY.match(text) and any(c.isalnum() for c in text) else text
+
+
+def table_csv(columns: list[str], rows: list[list[Any]]) -> bytes:
+    """Return a table as CSV that Excel opens correctly, also in Chinese: UTF-8 with its mark, lines of CR LF, every text in quotes.
+
+    Texts pass :func:`guarded`; one that a spreadsheet would read as a number (an id of 19 digits, ``007``) gets the apostrophe too.
+    Control characters other than line feeds become spaces, marks that turn the direction of writing are left out. Numbers are
+    written in full, True and False in capitals, None and NaN as nothing.
+    """
+    made = io.StringIO(newline="")
+    writer = csv.writer(made, quoting=csv.QUOTE_NONNUMERIC, lineterminator="\r\n")
+    for row in (columns, *rows):
+        writer.writerow([_csv_cell(value) for value in row])
+    return made.getvalue().encode("utf-8-sig")
+
+
+def _csv_cell(value: Any) -> Any:
+    if value is None or (isinstance(value, float) and not math.isfinite(value)):
+        return ""
+    if isinstance(value, bool):
+        return str(value).upper()
+    if isinstance(value, float) or (isinstance(value, int) and abs(value) < 10**15):
+        return value
+    text = str(value).translate(BIDI).replace("\r\n", "\n").replace("\r", "\n")
+    text = guarded("".join(" " if c != "\n" and unicodedata.category(c) == "Cc" else c for c in text))
+    return f"'{text}" if NUMERIC.fullmatch(text) else text
 
 
 def sheet_name(title: str, taken: set[str]) -> str:

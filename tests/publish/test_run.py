@@ -188,7 +188,8 @@ def test_ctrl_c_cleans_up_and_says_130(place):
 
 def test_attachments_lie_beside_the_report_and_never_replace_it(place):
     (place / "list.csv").write_text("a,b\n")
-    hand = "from sqkit.findings import hand_over\nhand_over('T', attachments={%r: %r})"
+    hand = "import pandas as pd\nfrom sqkit.findings import hand_over\nframe = pd.DataFrame({'a': ['=1+1']})\nframe.attrs['csv'] = True\n"
+    hand += "hand_over('T', attachments={%r: %r}, tables={'To/day': frame, 'Quiet': pd.DataFrame({'b': [1]})})"
     good = fixtures.notebook(place / "30_good.ipynb", hand % ("../contacts.csv", str(place / "list.csv")))
     bad = fixtures.notebook(place / "30_bad.ipynb", hand % ("x.html", str(place / "list.csv")))
     jobs = [jobs_of(path)[1] for path in (good, bad)]
@@ -196,4 +197,7 @@ def test_attachments_lie_beside_the_report_and_never_replace_it(place):
     assert [o.status for o in result.outcomes] == ["ok", "failed"]
     (attached,) = (place / "out" / jobs[0].folder).glob("all.en.contacts*")
     assert attached.read_text() == "a,b\n"
+    (made,) = (place / "out" / jobs[0].folder).glob("all.en.To-day-*.csv")
+    assert made.read_bytes() == b"\xef\xbb\xbf" + b'"a"\r\n"\'=1+1"\r\n'
+    assert f'href="{made.name}"' in (place / "out" / jobs[0].folder / "all.en.html").read_text(encoding="utf-8")
     assert "Choose another name" in result.outcomes[1].detail

@@ -1,18 +1,20 @@
 from __future__ import annotations
 
 import csv
+import io
 import re
 import shutil
 import subprocess
 import zipfile
 
 import openpyxl
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sqkit.findings import Finding, HandOver
-from sqkit.publish.workbook import guarded, sheet_name, write_workbook
+from sqkit.findings import Finding, HandOver, hand_over
+from sqkit.publish.workbook import guarded, sheet_name, table_csv, write_workbook
 
 NASTY = [
     "=1+1",
@@ -81,6 +83,59 @@ def test_sheet_names_are_legal_and_distinct(titles):
 def test_a_guarded_text_never_begins_like_a_formula(text):
     kept = guarded(text).lstrip()
     assert not kept or kept[0] not in "=+-@\uff1d" or not any(c.isalnum() for c in kept)
+
+
+def reread(made: bytes) -> list[list[str]]:
+    assert made.startswith(b"\xef\xbb\xbf")
+    return list(csv.reader(io.StringIO(made.decode("utf-8-sig"), newline="")))
+
+
+def test_a_csv_holds_nothing_that_a_spreadsheet_could_run_or_turn_into_a_number():
+    texts = [
+        "007",
+        "1234567890123456789",
+        "1e5",
+        "1,234",
+        "\uff11\uff0e5",
+        "3.5%",
+        "S03",
+        "2026-07-01",
+        "",
+        'say "hi"',
+        "two\r\nlines",
+    ]
+    made = reread(table_csv(["a"], [[t] for t in [*NASTY, *texts]]))
+    cells = [row[0] for row in made[1:]]
+    assert cells[:6] == ["'=1+1", "'+1+1", "'-1+1", "'@SUM(1)", "' =1+1", "'\n=1+1"]
+    assert cells[len(NASTY) :] == [
+        "'007", "'1234567890123456789", "'1e5", "'1,234", "'\uff11\uff0e5", "'3.5%", "S03", "2026-07-01", "", 'say "hi"', "two\nlines",
+    ]  # fmt: skip
+    assert not [c for c in cells if set(c) & {"\u202e", "\x00", "\x07"}] and max(map(len, cells)) <= 32_001
+
+
+def test_numbers_of_a_csv_stay_numbers():
+    made = reread(table_csv(["=h", "b", "c", "d", "e", "f"], [[1.5, -3, None, float("nan"), True, 10**18]]))
+    assert made == [["'=h", "b", "c", "d", "e", "f"], ["1.5", "-3", "", "", "TRUE", f"'{10**18}"]]
+
+
+@given(st.lists(st.lists(st.text(max_size=20), min_size=2, max_size=2), min_size=1, max_size=5))
+def test_a_csv_comes_back_row_by_row(rows):
+    made = reread(table_csv(["a", "b"], rows))
+    assert len(made) == len(rows) + 1 and all(len(row) == 2 for row in made)
+    for row, kept in zip(rows, made[1:], strict=True):
+        for text, cell in zip(row, kept, strict=True):
+            first = cell.lstrip()[:1]
+            assert first not in ("=", "+", "@", "\uff1d") or not any(c.isalnum() for c in cell)
+            if text.isalpha() and text.isascii():
+                assert cell == text
+
+
+def test_a_frame_asks_for_its_csv():
+    frame = pd.DataFrame({"a": ["x"]})
+    marked = frame.copy()
+    marked.attrs["csv"] = True
+    made = hand_over("T", tables={"plain": frame, "list": marked})
+    assert {k: t.get("csv") for k, t in made.tables.items()} == {"plain": None, "list": True}
 
 
 def test_it_opens_in_libreoffice(tmp_path):

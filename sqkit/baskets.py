@@ -1,3 +1,0 @@
-"""What is bought together and what comes next."""
-
-from __future__ import annotations
