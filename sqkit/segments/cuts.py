@@ -15,7 +15,7 @@ import pandas as pd
 
 from sqkit.reading import Reading
 
-__all__ = ["activity_sql", "basis", "blocks", "population_sql", "spent_sql", "step_sql", "thresholds", "tier_sql"]
+__all__ = ["activity_sql", "basis", "blocks", "moves_sql", "population_sql", "spent_sql", "step_sql", "thresholds", "tier_sql"]
 
 MANY_ALIKE = 1000  # clusters of one size share a row of blocks from here on
 
@@ -134,6 +134,12 @@ def tier_sql(suffix: str, before: date, young_days: int, cuts: Sequence[int | No
     return f"""CASE WHEN first_on IS NULL OR first_on >= DATE '{before}' THEN {none!r}
                     WHEN first_on > DATE '{before - timedelta(days=young_days)}' THEN {young!r}
                     WHEN spend_{suffix} <= 0 THEN {dormant!r} ELSE {step_sql(f"spend_{suffix}", cuts, tiers, last)} END"""
+
+
+def moves_sql(spent: str, then: str, now: str, spend: str) -> str:
+    """Return SQL for the migration between two classifications of a table's rows: ``was, is_now, n_members, spend_fen``."""
+    return f"""SELECT {then} AS was, {now} AS is_now, count(*) AS n_members, CAST(sum({spend}) AS BIGINT) AS spend_fen
+               FROM {spent} GROUP BY was, is_now ORDER BY was, is_now"""
 
 
 def blocks(reading: Reading, units: str, keys: Sequence[str]) -> pd.DataFrame:

@@ -197,7 +197,7 @@ def rfm_table(reading: Reading, before: date, days: int, cuts: Cuts = "quantile"
         CREATE OR REPLACE TEMP TABLE {name} AS
         WITH scored AS (
             SELECT member_id, CAST(DATE '{last}' - last_a AS BIGINT) AS recency_days, CAST(n_a AS BIGINT) AS n_orders, spend_a AS spend_fen,
-                   spend_a // n_a AS order_value_fen, {", ".join(f"{sql} AS {k}" for k, sql in steps.items())}, {cashier} AS is_cashier
+                   spend_a // greatest(n_a, 1) AS order_value_fen, {", ".join(f"{sql} AS {k}" for k, sql in steps.items())}, {cashier} AS is_cashier
             FROM {spent} WHERE n_a > 0
         )
         SELECT s.member_id, coalesce(m.cluster_id, concat('member:', s.member_id)) AS cluster_id, s.* EXCLUDE (member_id),

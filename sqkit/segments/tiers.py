@@ -29,7 +29,7 @@ class Pyramid:
         Tier id to the upper end of its share of members, from the top; the last is 1.
     names : dict of str to dict
         Tier or class id to ``{"zh", "en"}``; classes outside the pyramid (young, dormant, new, anonymous) after the tiers.
-    young_days, lookback_days, least_lookback : int
+    young_days, lookback_days, least_lookback, least_cell : int
     """
 
     cuts: dict[str, float]
@@ -37,6 +37,7 @@ class Pyramid:
     young_days: int
     lookback_days: int
     least_lookback: int
+    least_cell: int
 
 
 @cache
@@ -49,7 +50,8 @@ def pyramid() -> Pyramid:
     if not values or any(b <= a for a, b in zip([0.0, *values], values, strict=False)) or values[-1] != 1:
         raise ContractError(str(path), [f"the cuts {values} must rise from above 0 to exactly 1"])
     names = {k: {lang: r[lang] for lang in ("zh", "en")} for part in ("tiers", "others") for k, r in record[part].items()}
-    return Pyramid(cuts, names, int(record["young_days"]), int(record["lookback_days"]), int(record["least_lookback"]))
+    whole = (int(record[k]) for k in ("young_days", "lookback_days", "least_lookback", "least_cell"))
+    return Pyramid(cuts, names, *whole)
 
 
 def lookback(reading: Reading, *firsts: date) -> int:
