@@ -123,8 +123,8 @@ def definitions(metric_ids: Iterable[str], lang: Lang) -> Html:
     for metric_id in metric_ids:
         m = registry.quantity(metric_id)
         if isinstance(m, registry.Computed):
-            keys = ("definition", "method")
-            facts = [(phrase(f"col_{key}", lang), constants(m.text(key, lang))) for key in keys]
+            heads = {"definition": "col_definition", "method": "col_method"}
+            facts = [(phrase(head, lang), constants(m.text(key, lang))) for key, head in heads.items()]
         else:
             window, length = _window(m)
             days = {"days": fixed(phrase("unit_days", lang, n=length).plain)} if length else {}
