@@ -51,8 +51,11 @@ def population_sql(reading: Reading, member: str = "member_id") -> str:
                             UNION SELECT member_id FROM ({activity_sql(reading)}) AS a WHERE store_id = {store} AND member_id IS NOT NULL)"""
 
 
-def spent_sql(spans: Mapping[str, tuple[date, date]], orders: str = "order_facts", recent: Sequence[str] = ()) -> str:
+def spent_sql(spans: Mapping[str, tuple[date, date]], orders: str = "order_facts", detail: Sequence[str] = ()) -> str:
     """Return SQL for what every member bought in several spans, in one pass over the orders.
+
+    Orders before the first span matter only as a sign that a member has bought before, for which the day of his first purchase is
+    enough: the rest of them is skipped.
 
     Parameters
     ----------
@@ -60,25 +63,26 @@ def spent_sql(spans: Mapping[str, tuple[date, date]], orders: str = "order_facts
         Suffix to (since, before); the second day is not in it.
     orders : str
         Table or parenthesised query with ``member_id, ordered_on, first_ordered_on, net_fen``.
-    recent : sequence of str
-        Suffixes for which the day of the last purchase is wanted.
+    detail : sequence of str
+        Suffixes for which purchases and the day of the last one are wanted too.
 
     Returns
     -------
     str
-        Grain: one row per member with an order before the last `before`: ``member_id``, ``first_on`` and per suffix ``spend_*``
-        (fen), ``n_*`` (purchases), and ``last_*`` where wanted.
+        Grain: one row per member who bought before the last `before`: ``member_id``, ``first_on`` and per suffix ``spend_*`` (fen),
+        and ``n_*`` (purchases), ``last_*`` where wanted.
     """
-    ends = {before for _, before in spans.values()}
+    first, end = min(since for since, _ in spans.values()), max(before for _, before in spans.values())
     parts = []
     for suffix, (since, before) in spans.items():
-        inside = f"ordered_on >= DATE '{since}'" + ("" if before == max(ends) else f" AND ordered_on < DATE '{before}'")
+        inside = f"ordered_on >= DATE '{since}'" + ("" if before == end else f" AND ordered_on < DATE '{before}'")
         parts.append(f"CAST(sum(CASE WHEN {inside} THEN net_fen ELSE 0 END) AS BIGINT) AS spend_{suffix}")
-        parts.append(f"CAST(sum(CASE WHEN {inside} AND net_fen > 0 THEN 1 ELSE 0 END) AS INTEGER) AS n_{suffix}")
-        if suffix in recent:
+        if suffix in detail:
+            parts.append(f"CAST(sum(CASE WHEN {inside} AND net_fen > 0 THEN 1 ELSE 0 END) AS INTEGER) AS n_{suffix}")
             parts.append(f"max(CASE WHEN {inside} AND net_fen > 0 THEN ordered_on END) AS last_{suffix}")
-    return f"""SELECT member_id, min(first_ordered_on) AS first_on, {", ".join(parts)}
-               FROM {orders} AS o WHERE member_id IS NOT NULL AND ordered_on < DATE '{max(ends)}' GROUP BY member_id"""
+    return f"""SELECT member_id, min(first_ordered_on) AS first_on, {", ".join(parts)} FROM {orders} AS o
+               WHERE member_id IS NOT NULL AND ordered_on < DATE '{end}'
+                 AND (ordered_on >= DATE '{first}' OR ordered_on = first_ordered_on) GROUP BY member_id"""
 
 
 def thresholds(
