@@ -27,6 +27,7 @@ __all__ = ["COLUMNS", "HOLDOUT", "STEPS", "ContactList", "assemble", "checked", 
 COLUMNS = ("member_id", "reason", "value_cny", "value_low", "value_high", "detail")
 VALUES = list(COLUMNS[2:5])
 HOLDOUT = "holdout"
+DATED = ("reminder", "greeting")  # what cannot wait for another day
 STEPS = ("other_store", "unknown", "opted_out", "no_consent", "unreachable", "lately", "cap", "capacity")
 ROWS = [
     "pseudonym", "reason", "further", *VALUES, "detail", "channel", "planned", "due_on", "is_holdout", "store_id", "staff_id", "group_id",
@@ -88,7 +89,7 @@ def assemble(
     reading : Reading
         Gives members, groups, staff, consents and deliveries as of its day; its store limits the list.
     candidates : sequence of DataFrame
-        Of the analyses, each with exactly the columns :data:`COLUMNS`; any number per member.
+        Of the analyses, each with the columns :data:`COLUMNS` (more are not read); any number per member.
     policy : Policy, optional
         The brand's by default.
     sent : DataFrame, optional
@@ -109,8 +110,8 @@ def assemble(
     Notes
     -----
     One member has one row: the most valuable reason that some channel can carry; equal values, and reasons without a value, follow
-    the order of ``policy.REASONS``. Whoever is in a held-out group (in any, if in several) is held out. A holdout row is chosen like any
-    other, takes none of the guide's places, and stands where it would have been taken, so that both sides stay comparable.
+    the order of ``policy.REASONS``. Whoever is in a held-out group (in any, if in several) is held out. The choice does not look at the
+    holdout: its rows take places of a guide's day like any other, so that both sides of a later comparison were chosen alike.
     """
     rules = policy or brand_policy()
     given = checked(candidates)
@@ -150,9 +151,7 @@ def checked(candidates: Sequence[pd.DataFrame]) -> pd.DataFrame:
 
 def _faults(frame: pd.DataFrame) -> list[str]:
     lacking = [c for c in COLUMNS if c not in frame.columns]
-    more = [str(c) for c in frame.columns if c not in COLUMNS]
-    found = [f"lacks the column {c!r}. Allowed: exactly {', '.join(COLUMNS)}" for c in lacking]
-    found += [f"has the column {c!r} more. Allowed: exactly {', '.join(COLUMNS)}" for c in more]
+    found = [f"lacks the column {c!r}. Needed: {', '.join(COLUMNS)}" for c in lacking]
     if lacking or frame.empty:
         return found
     bad = frame.index[[not isinstance(m, str) or not m for m in frame["member_id"]]]
@@ -218,9 +217,7 @@ def choose(
     shut = best[best["barrier"] != ""]
     ranked = best[best["barrier"] == ""]
     owner = np.where(ranked["staff_id"] != "", "staff:" + ranked["staff_id"], "store:" + ranked["store_id"])
-    used = (~ranked["is_held_out"].astype(bool)).astype(int)
-    before = used.groupby(owner).cumsum() - used
-    kept = ranked[before < rules.per_guide_per_day].copy()
+    kept = ranked[_within_capacity(ranked, pd.Series(owner, index=ranked.index), rules)].copy()
     kept["is_holdout"] = kept["is_held_out"].astype(bool)
     kept["channel"] = np.where(kept["is_holdout"], HOLDOUT, kept["planned"])
     away = shut[shut["barrier"] == "unreachable"].copy()
@@ -256,6 +253,18 @@ def _channels(offers: pd.DataFrame, rules: Policy) -> tuple[np.ndarray, np.ndarr
     ]  # fmt: skip
     barrier = np.select([np.asarray(b, bool) for b in barred], list(STEPS[:-1]), default="").astype(object)
     return np.where(barrier == "", planned, ""), barrier
+
+
+def _within_capacity(ranked: pd.DataFrame, owner: pd.Series, rules: Policy) -> pd.Series:
+    """Return which rows fit into each guide's day: the dated ones that are due first up to their places, then all others by value."""
+    by = ["due_on", "value_cny", "pseudonym"]
+    dated = ranked[ranked["reason"].isin(DATED)].sort_values(by, ascending=[True, False, True], kind="stable", na_position="last")
+    places = dated.groupby(owner[dated.index]).cumcount().reindex(ranked.index)
+    first = places < rules.dated_places  # NaN: not dated
+    others = ranked.index[~first]
+    rest = ranked.loc[others].groupby(owner[others]).cumcount().reindex(ranked.index)
+    taken = owner.map(first.groupby(owner).sum())
+    return first | (rest < rules.per_guide_per_day - taken)
 
 
 def _canonical(detail: dict[str, Any]) -> str:
