@@ -44,7 +44,7 @@ class Logistic:
     def predict(self, design: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return the chance of each row and the standard error of its logit."""
         line = design @ self.coefficients
-        variance = np.einsum("ij,jk,ik->i", design, self.covariance, design, optimize=True)
+        variance = (design @ self.covariance * design).sum(axis=1)
         return expit(line), np.sqrt(np.maximum(variance, 0.0))
 
 
