@@ -217,7 +217,7 @@ def test_an_expected_order_is_worth_what_orders_of_the_tier_were(tmp_path):
     members, orders, refunds = [], [], []
     for i in range(60):
         name = f"M{i:02}"
-        members.append(member(name, joined="2025-01-05 09:00", born="07-03"))
+        members.append(member(name, joined="2025-01-05 09:00", born="07-03", store=None))
         for month in range(1, 19):
             when = date(2025 + (month - 1) // 12, (month - 1) % 12 + 1, 10)
             paid = 100_000 if i == 0 else 12_000 if when >= date(2026, 4, 2) else 30_000
