@@ -23,7 +23,7 @@ TOLERANCE = 0.10  # a deviation up to here is said to hold
 WIDE = 0.25  # an interval wider than this (either side) says nothing
 WINDOWS = (2, 4, 6, 8)  # weeks before the cut that are looked at
 LEVEL_WEEKS = 26  # weeks before them that set the level
-CUT_SHIFT, CUT_P = 0.20, 0.01
+CUT_SHIFT, CUT_P = 0.20, 0.05
 
 
 @dataclass(frozen=True)

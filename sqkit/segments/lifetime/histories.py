@@ -14,7 +14,8 @@ __all__ = ["BURN_IN_DAYS", "Cohort", "cohort", "histories", "purchase_days", "re
 BURN_IN_DAYS = 90  # where joining days say nothing, a first purchase this long after the data begin is taken as the first ever
 LATER_SHARE, EARLY_SHARE = 0.3, 0.5
 SHARDS = 200  # members without a group are resampled in so many random shards
-TILL_DAYS = 60  # an account that bought on so many days, and on more than every second one, is no person
+# an account that bought on so many days, so many times the median member's, and on more than every second day, is no person
+TILL_DAYS, TILL_TIMES = 60, 20
 SAMPLED_SHARE, SAMPLED_MEMBERS, MATURE_DAYS = 0.01, 200, 180
 
 
@@ -31,7 +32,7 @@ class Cohort:
     since : date
         First purchases from this day on.
     n_buyers, n_members, n_tills : int
-        Members with a purchase; those of the cohort; accounts left out because they bought on more than every second day.
+        Members with a purchase; those of the cohort; accounts left out as tills: at least 60 days with purchases, 20 times the median member's, and more than every second day.
     n_clusters : int
         Groups (or stores) and shards of members without one that are resampled.
     n_mature, n_mature_repeat : int
@@ -64,11 +65,12 @@ def purchase_days(reading: Reading) -> str:
             WHERE member_id IS NOT NULL AND (is_kept OR paid_fen = 0) GROUP BY member_id, ordered_on
         ),
         firsts AS (SELECT member_id, min(on_day) AS first_on, count(*) AS n_days FROM bought GROUP BY member_id),
+        typical AS (SELECT coalesce(median(n_days), 0) AS median_days FROM firsts),
         known AS (
-            SELECT f.*, m.joined_on, f.n_days >= {TILL_DAYS} AND f.n_days * 2 > DATE '{reading.as_of}' - f.first_on + 1 AS is_till,
+            SELECT f.*, m.joined_on, f.n_days >= greatest({TILL_DAYS}, {TILL_TIMES} * t.median_days) AND f.n_days * 2 > DATE '{reading.as_of}' - f.first_on + 1 AS is_till,
                    CASE WHEN m.cluster_id IS NULL OR m.cluster_id = concat('member:', f.member_id)
                         THEN concat('shard:', CAST(hash(f.member_id) % {SHARDS} AS VARCHAR)) ELSE m.cluster_id END AS cluster
-            FROM firsts AS f LEFT JOIN member_facts AS m ON m.member_id = f.member_id
+            FROM firsts AS f CROSS JOIN typical AS t LEFT JOIN member_facts AS m ON m.member_id = f.member_id
         ),
         numbered AS (SELECT *, dense_rank() OVER (ORDER BY cluster) - 1 AS cluster_id FROM known)
         SELECT b.member_id, b.on_day, b.net_fen, k.first_on, k.joined_on, CAST(k.cluster_id AS INTEGER) AS cluster_id, k.is_till
