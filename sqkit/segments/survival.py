@@ -11,7 +11,7 @@ Everything describes; cells differ in more than their name.
 from __future__ import annotations
 
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 
 import numpy as np
@@ -24,17 +24,9 @@ from sqkit.segments.tiers import basis
 from sqkit.stats import ENOUGH, Interval, holm, multiple_interval
 
 __all__ = [
-    "Compared",
-    "Curve",
-    "compare_cells",
-    "curve",
-    "curves_by",
-    "dimensions",
-    "late_leaving",
-    "next_orders",
-    "stays",
-    "test_cells",
-]
+    "Compared", "Curve", "Survival", "curve", "curves_by", "dimensions", "late_leaving", "next_orders", "stays", "survival_of",
+    "score_cells",
+]  # fmt: skip
 
 _GRID = 80  # days at which bands are computed
 
@@ -89,6 +81,25 @@ class Compared:
     @property
     def is_different(self) -> bool:
         return self.adjusted_p < 0.05
+
+
+@dataclass(frozen=True)
+class Survival:
+    """All that is told of a source: curves (None without data), comparisons by ``"<stays or orders>:<column>"``, late leaving."""
+
+    stay: Curve | None
+    order: Curve | None
+    compared: dict[str, Compared]
+    late: Interval | None
+    late_p: float
+
+    @property
+    def is_late_faster(self) -> bool:
+        return self.late is not None and self.late_p < 0.05 and self.late.value > 1
+
+    @property
+    def is_late_slower(self) -> bool:
+        return self.late is not None and self.late_p < 0.05 and self.late.value < 1
 
 
 def _store(reading: Reading, column: str) -> str:
@@ -251,7 +262,7 @@ def dimensions(frame: pd.DataFrame) -> list[str]:
     return [c for c in columns if c in frame and frame[c].dropna().nunique() > 1]
 
 
-def test_cells(frame: pd.DataFrame, by: str, rng: np.random.Generator, n_draws: int | None = None) -> pd.DataFrame:
+def score_cells(frame: pd.DataFrame, by: str, rng: np.random.Generator, n_draws: int | None = None) -> pd.DataFrame:
     """Return the log-rank score of every cell against all together, with p corrected over the cells.
 
     Members are compared with those of the same ``stratum`` (where the frame has one): who came long ago and is still there differs
@@ -357,31 +368,30 @@ def _dealt(
     return np.stack([_dealt_score(residual, expected, rng.permutation(label), n_cells) for _ in range(draws)])
 
 
-def compare_cells(reading: Reading, what: dict[str, pd.DataFrame]) -> dict[str, Compared]:
-    """Compare the curves of every frame by every column it can be compared by, with p-values corrected over all (Holm).
+@remembered
+def survival_of(reading: Reading) -> Survival:
+    """Return the curves of the source, their comparisons by every column that allows one, and whether leaving got faster.
 
-    Parameters
-    ----------
-    what : dict of str to DataFrame
-        E.g. ``{"stays": stays(reading), "orders": next_orders(reading)}``.
-
-    Returns
-    -------
-    dict
-        ``"<name>:<column>"`` to :class:`Compared`. Comparisons without two cells with enough data have no cells and p = 1.
+    The p-values of all comparisons and of late leaving are corrected together (Holm): the chance that any difference is named
+    where there is none is at most 5%. Comparisons without two cells with enough data have no cells and p = 1.
     """
-    found = {}
+    what = {"stays": stays(reading), "orders": next_orders(reading)}
+    found: dict[str, Compared] = {}
     for name, frame in what.items():
         for by in dimensions(frame):
             if by == "store_id" and reading.store:
                 continue
             text = f"{reading.source.id}|{reading.store}|{reading.as_of}|{name}|{by}"
-            cells = test_cells(frame, by, np.random.default_rng(zlib.crc32(text.encode())))
-            p = float(cells["p"].min()) if len(cells) else 1.0
-            found[f"{name}:{by}"] = Compared(by, curves_by(frame, by), cells, p)
-    tested = [k for k, c in found.items() if len(c.cells)]
-    adjusted = dict(zip(tested, holm([found[k].p for k in tested]), strict=True))
-    return {k: Compared(c.by, c.curves, c.cells, c.p, adjusted.get(k, 1.0)) for k, c in found.items()}
+            cells = score_cells(frame, by, np.random.default_rng(zlib.crc32(text.encode())))
+            found[f"{name}:{by}"] = Compared(by, curves_by(frame, by), cells, float(cells["p"].min()) if len(cells) else 1.0)
+    tested = {k: c.p for k, c in found.items() if len(c.cells)}
+    late = late_leaving(what["stays"]) if len(what["stays"]) else None
+    if late is not None and late.enough:
+        tested["late"] = late.p_value(1.0)
+    adjusted = dict(zip(tested, holm(list(tested.values())), strict=True))
+    compared = {k: replace(c, adjusted_p=adjusted.get(k, 1.0)) for k, c in found.items()}
+    drawn = {name: curve(frame) if len(frame) else None for name, frame in what.items()}
+    return Survival(drawn["stays"], drawn["orders"], compared, late, adjusted.get("late", 1.0))
 
 
 def late_leaving(frame: pd.DataFrame) -> Interval:
