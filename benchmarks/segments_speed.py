@@ -27,7 +27,11 @@ from harness import OUT, child, median, peak_mb, rounds, sizes, table, timed, ve
 
 WAYS = ("scan", "sqkit", "duckdb", "windows", "polars", "pandas")
 NEEDED = {
-    "scan": ["duckdb"], "duckdb": ["duckdb"], "windows": ["duckdb"], "sqkit": ["duckdb", "sqkit.segments.rfm"], "polars": ["polars"],
+    "scan": ["duckdb"],
+    "duckdb": ["duckdb"],
+    "windows": ["duckdb"],
+    "sqkit": ["duckdb", "sqkit.segments.rfm"],
+    "polars": ["polars"],
     "pandas": ["pandas", "pyarrow.parquet"],
 }  # imported before the clock starts
 FIRST, BEFORE = date(2024, 6, 1), date(2026, 6, 1)
@@ -104,7 +108,9 @@ def sqkit_way(n: int, ids: str) -> dict:
 def answer(cells: list, moves: list) -> dict:
     """Return cells as they are; moves (then, now, members, spend) also added up to the tiers of now. Code 6: no purchase yet."""
     moves = [tuple(map(int, row)) for row in moves if row[1] != 6]
-    now = {t: [sum(m[2] for m in moves if m[1] == t), sum(m[3] for m in moves if m[1] == t)] for t in sorted({m[1] for m in moves})}
+    now = {
+        t: [sum(m[2] for m in moves if m[1] == t), sum(m[3] for m in moves if m[1] == t)] for t in sorted({m[1] for m in moves})
+    }
     return {
         "cells": sorted([int(x) for x in row] for row in cells),
         "tiers": sorted([t, *v] for t, v in now.items()),
@@ -174,7 +180,9 @@ def duckdb_way(n: int, ids: str) -> dict:
         steps[name] = " ".join(whens)
     now, was = classes(steps["a"], steps["b"])
     scores = ", ".join(f"CASE WHEN n_a = 0 THEN 0 {steps[k]} ELSE 1 END AS {k}" for k in "rfm")
-    return split(engine.execute(FINAL.format(scored=f"SELECT {scores}, {was} AS was, {now} AS now, n_a, spend_a FROM spent")).fetchall())
+    return split(
+        engine.execute(FINAL.format(scored=f"SELECT {scores}, {was} AS was, {now} AS now, n_a, spend_a FROM spent")).fetchall()
+    )
 
 
 def windows_way(n: int, ids: str) -> dict:
@@ -199,7 +207,11 @@ def windows_way(n: int, ids: str) -> dict:
         for k in "rfm"
     )
     ranked = f"SELECT *, {', '.join(parts)} FROM ({MEMBERS.format(path=stored(n, ids), **DAYS)})"
-    return split(engine.execute(FINAL.format(scored=f"SELECT {scores}, {was} AS was, {now} AS now, n_a, spend_a FROM ({ranked})")).fetchall())
+    return split(
+        engine.execute(
+            FINAL.format(scored=f"SELECT {scores}, {was} AS was, {now} AS now, n_a, spend_a FROM ({ranked})")
+        ).fetchall()
+    )
 
 
 def polars_way(n: int, ids: str) -> dict:
@@ -227,9 +239,7 @@ def polars_way(n: int, ids: str) -> dict:
             made = pl.when(c(x) <= share).then(result).otherwise(made)
         return made
 
-    tiered = {
-        s: (c(f"spend_{s}") > 0) & (c("first_on") <= day[y]) for s, y in (("a", "young"), ("b", "young_then"))
-    }
+    tiered = {s: (c(f"spend_{s}") > 0) & (c("first_on") <= day[y]) for s, y in (("a", "young"), ("b", "young_then"))}
     placed = members.with_columns(
         p_r=middle(c("last_a"), bought), p_f=middle(c("n_a"), bought), p_m=middle(c("spend_a") // c("n_a"), bought),
         p_a=middle(c("spend_a"), tiered["a"]), p_b=middle(c("spend_b"), tiered["b"]),
@@ -333,7 +343,14 @@ def main() -> None:
         if what == "make":
             print(json.dumps(make(int(n), ids)))
             return
-        ways = {"scan": scan_way, "sqkit": sqkit_way, "duckdb": duckdb_way, "windows": windows_way, "polars": polars_way, "pandas": pandas_way}
+        ways = {
+            "scan": scan_way,
+            "sqkit": sqkit_way,
+            "duckdb": duckdb_way,
+            "windows": windows_way,
+            "polars": polars_way,
+            "pandas": pandas_way,
+        }
         for needed in NEEDED[what]:
             import_module(needed)
         made, cost = timed(lambda: ways[what](int(n), ids))

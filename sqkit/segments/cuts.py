@@ -129,7 +129,9 @@ def step_sql(column: str, cuts: Sequence[int | None], results: Sequence[object],
     return f"CASE {whens} ELSE {otherwise!r} END" if whens else repr(otherwise)
 
 
-def tier_sql(suffix: str, before: date, young_days: int, cuts: Sequence[int | None], codes: Sequence[object], last: object) -> str:
+def tier_sql(
+    suffix: str, before: date, young_days: int, cuts: Sequence[int | None], codes: Sequence[object], last: object
+) -> str:
     """Return the CASE that puts a row of :func:`spent_sql` into its tier or class before a day.
 
     ``codes`` are those of none, young and dormant, then the tiers from the top except the last, which is `last`.

@@ -145,7 +145,9 @@ def _standing_sql(reading: Reading, activity: str) -> str:
     """Return SQL that makes pyramid_standing: tier of every member who had bought before each start, in one pass."""
     rule = pyramid()
     young = f"s.start_on - INTERVAL '{rule.young_days}' DAY"
-    whens = " ".join(f"WHEN 2 * above + n <= {2 * Decimal(repr(to))} * total THEN '{tier}'" for tier, to in list(rule.cuts.items())[:-1])
+    whens = " ".join(
+        f"WHEN 2 * above + n <= {2 * Decimal(repr(to))} * total THEN '{tier}'" for tier, to in list(rule.cuts.items())[:-1]
+    )
     return f"""
         CREATE OR REPLACE TEMP TABLE pyramid_standing AS
         WITH firsts AS (SELECT member_id, min(first_ordered_on) AS first_on FROM {activity} AS a WHERE member_id IS NOT NULL GROUP BY member_id),
@@ -393,15 +395,19 @@ MOVES = ["was", "is_now", "n", "n_was", "rate", "low", "high", "is_hidden"]
 
 @remembered
 def transitions(reading: Reading, then: date | None = None, now: date | None = None) -> Transitions:
-    """Return how many members moved between which tiers, a quarter apart where nothing else is said.
+    """Return how many members moved between which tiers, since the last complete quarter began where nothing else is said.
+
+    Where the history is too short for that, since the last complete month began.
 
     Members known before `then` (who had bought), by tier then and now; every row adds up to 1 over the classes now. Intervals:
     CR2 proportions over clusters. A top tier will lose members to the next by chance alone, since the cut is a rank: the matrix
     describes movement, not decline. Source: S3.1.
     """
     now = now or reading.as_of + timedelta(days=1)
-    then = then or Period.latest(now - timedelta(days=1), "quarter").first
     kind = basis(reading)
+    if then is None:
+        then = Period.latest(now - timedelta(days=1), "quarter").first
+        then = then if lookback(reading, then, now) else Period.latest(now - timedelta(days=1), "month").first
     days = lookback(reading, then, now) if kind and then >= reading.source.first_day else 0
     if not days:
         return Transitions(kind, then, now, 0, pd.DataFrame(columns=MOVES), {})

@@ -191,7 +191,8 @@ def rfm_table(reading: Reading, before: date, days: int, cuts: Cuts = "quantile"
     steps, cashier = score_steps(engine, spent, "a", last, cuts)
     held = rules().segments[basis(reading) or "orders"].values()
     rule = " ".join(
-        f"WHEN {' AND '.join(f'{k} IN {(*v, 0)}' for k, v in (('r', s.r), ('f', s.f), ('m', s.m)) if v)} THEN '{s.id}'" for s in held
+        f"WHEN {' AND '.join(f'{k} IN {(*v, 0)}' for k, v in (('r', s.r), ('f', s.f), ('m', s.m)) if v)} THEN '{s.id}'"
+        for s in held
     )
     engine.execute(f"""
         CREATE OR REPLACE TEMP TABLE {name} AS

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import zlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
@@ -18,7 +19,7 @@ import pandas as pd
 from sqkit import stats
 from sqkit.reading import Period, Reading, remembered
 from sqkit.segments import rfm as scoring
-from sqkit.segments.cuts import basis, blocks
+from sqkit.segments.cuts import basis, blocks, population_sql
 from sqkit.segments.tiers import lookback, pyramid, tier_table
 
 __all__ = ["Stability", "sizes", "stability"]
@@ -45,7 +46,7 @@ class Stability:
         Share of members who stood in another tier (segment, or nowhere) a month later, over the last `months` complete months, with
         its cluster-robust interval.
     months : int
-        Months behind it.
+        Months behind it: 3, or as many as have a look-back.
     """
 
     what: str
@@ -70,8 +71,11 @@ def redrawn(values: np.ndarray, clusters: np.ndarray, shares: np.ndarray, weight
     return np.searchsorted(shares, place - 1e-12)[code]
 
 
-def _resample(columns: dict[str, np.ndarray], shares: dict[str, np.ndarray], clusters: np.ndarray, name: str, label) -> np.ndarray:
-    """Return the share of members whose label changes, per resample."""
+def _resample(
+    columns: dict[str, np.ndarray], shares: dict[str, np.ndarray], members: pd.DataFrame, name: str, label: Callable
+) -> np.ndarray:
+    """Return the share of the report's members (``is_own``) whose label changes, per resample."""
+    clusters, own = members["cluster_id"].to_numpy(), members["is_own"].to_numpy(bool)
     n_clusters = int(clusters.max()) + 1
     rng = np.random.default_rng(zlib.crc32(name.encode()))
     steps = {k: redrawn(v, clusters, shares[k], np.ones(n_clusters)) for k, v in columns.items()}
@@ -79,7 +83,7 @@ def _resample(columns: dict[str, np.ndarray], shares: dict[str, np.ndarray], clu
     for _ in range(max(min(RESAMPLES, CELLS // max(len(clusters), 1)), 20)):
         weights = np.bincount(rng.integers(0, n_clusters, n_clusters), minlength=n_clusters).astype(float)
         drawn = {k: redrawn(v, clusters, shares[k], weights) for k, v in columns.items()}
-        changed.append(float(np.mean(label(drawn) != first)))
+        changed.append(float(np.mean((label(drawn) != first)[own])))
     return np.array(changed)
 
 
@@ -88,7 +92,7 @@ def stability(reading: Reading, what: str = "tiers") -> Stability:
     """Return how many members would change their tier (``tiers``) or RFM segment (``rfm``, quantile cuts).
 
     Resamples draw clusters with replacement (at most 200; the seed comes from source, store and day), place the cuts anew and apply
-    them to the same members. By next month: who stood in a tier or segment at a month's start and stands in another, or in none, at
+    them to the same members; of a store's report the cuts are the brand's and its own members are counted. By next month: who stood in a tier or segment at a month's start and stands in another, or in none, at
     the next. Needs :data:`stats.ENOUGH.clusters` clusters; descriptive.
     """
     before = reading.as_of + timedelta(days=1)
@@ -99,25 +103,26 @@ def stability(reading: Reading, what: str = "tiers") -> Stability:
     named = f"{reading.source.id}|{reading.store}|{reading.as_of}|{what}"
     if what == "tiers":
         table = tier_table(reading, before, days)
-        members = _fetched(reading, f"SELECT spend_fen AS y, cluster_id FROM {table} WHERE rank_share IS NOT NULL")
+        own = f"{population_sql(reading)} AS is_own"
+        members = _fetched(reading, f"SELECT spend_fen AS y, {own}, cluster_id FROM {table} WHERE rank_share IS NOT NULL")
         columns, shares = {"y": members["y"].to_numpy()}, {"y": np.array(list(pyramid().cuts.values())[:-1])}
         label = _first
     else:
         table = scoring.rfm_table(reading, before, days, "quantile")
         members = _fetched(
-            reading, f"SELECT -recency_days AS r, n_orders AS f, order_value_fen AS m, cluster_id FROM {table} WHERE NOT is_cashier"
+            reading,
+            f"SELECT -recency_days AS r, n_orders AS f, order_value_fen AS m, TRUE AS is_own, cluster_id FROM {table} WHERE NOT is_cashier",
         )
         columns, shares = {k: members[k].to_numpy() for k in "rfm"}, dict.fromkeys("rfm", np.array(scoring.rules().shares))
         label = partial(_segment, _segment_codes(basis(reading)))
-    clusters = members["cluster_id"].to_numpy()
-    share, low, high = nan, nan, nan
-    if len(members) and clusters.max() + 1 >= stats.ENOUGH.clusters:
-        changed = _resample(columns, shares, clusters, named, label)
+    n, share, low, high = int(members["is_own"].sum()), nan, nan, nan
+    if n and members["cluster_id"].max() + 1 >= stats.ENOUGH.clusters:
+        changed = _resample(columns, shares, members, named, label)
         share, (low, high) = float(changed.mean()), (float(x) for x in np.quantile(changed, [0.025, 0.975]))
     made, months = _turnover(reading, what)
     told = made is not None and made.enough
     return Stability(
-        what, len(members), share, low, high, made.value if made else nan, made.low if told else nan, made.high if told else nan, months
+        what, n, share, low, high, made.value if made else nan, made.low if told else nan, made.high if told else nan, months
     )
 
 
@@ -140,22 +145,26 @@ def _segment_codes(kind: str) -> np.ndarray:
 
 def _fetched(reading: Reading, sql: str) -> pd.DataFrame:
     """Return members in a fixed order, their clusters as numbers."""
-    columns = reading.engine.execute(f"SELECT * EXCLUDE (cluster_id), dense_rank() OVER (ORDER BY cluster_id) - 1 AS cluster_id FROM ({sql}) AS m")
+    columns = reading.engine.execute(
+        f"SELECT * EXCLUDE (cluster_id), dense_rank() OVER (ORDER BY cluster_id) - 1 AS cluster_id FROM ({sql}) AS m"
+    )
     return columns.df()
 
 
 def _turnover(reading: Reading, what: str) -> tuple[stats.Interval | None, int]:
     """Return the share of members who stood elsewhere a month later, over the last complete months with a look-back."""
     last = Period.latest(reading.as_of, "month")
-    starts = [last.before(k - 1).first if k else last.last + timedelta(days=1) for k in range(MONTHS + 1)][::-1]
-    days = lookback(reading, starts[0]) if starts[0] > reading.source.first_day else 0
-    if not days:
+    starts = [last.before(k - 1).first if k else last.last + timedelta(days=1) for k in range(MONTHS + 1)]
+    while len(starts) > 1 and not lookback(reading, starts[-1]):
+        starts.pop()  # the earliest
+    if len(starts) < 2:
         return None, 0
+    starts, days = starts[::-1], lookback(reading, starts[-1])
     pairs = []
     for then, now in zip(starts, starts[1:], strict=False):
         if what == "tiers":
             before, after = (tier_table(reading, d, days) for d in (then, now))
-            column, where = "tier", "a.rank_share IS NOT NULL"
+            column, where = "tier", f"a.rank_share IS NOT NULL AND {population_sql(reading, 'a.member_id')}"
         else:
             before, after = (scoring.rfm_table(reading, d, days, "quantile") for d in (then, now))
             column, where = "segment", "TRUE"
@@ -164,7 +173,7 @@ def _turnover(reading: Reading, what: str) -> tuple[stats.Interval | None, int]:
     units = f"""SELECT min(cluster_id) AS cluster_id, sum(moved) AS num, count(*) AS den, count(*) AS n_units
                 FROM ({" UNION ALL ".join(pairs)}) AS p GROUP BY member_id"""
     found = blocks(reading, units, [])
-    return (None, 0) if found.empty else (stats.ratio_interval(found, kind="proportion"), MONTHS)
+    return (None, 0) if found.empty else (stats.ratio_interval(found, kind="proportion"), len(pairs))
 
 
 @remembered
@@ -184,7 +193,8 @@ def sizes(reading: Reading) -> pd.DataFrame:
         return pd.DataFrame(columns=columns)
     table, rows = tier_table(reading, before, days), []
     units = f"""SELECT t.tier, m.cluster_id, CASE WHEN m.tier = t.tier THEN 1 ELSE 0 END AS num, 1 AS den, 1 AS n_units
-                FROM {table} AS m CROSS JOIN (SELECT DISTINCT tier FROM {table} WHERE tier <> 'none') AS t WHERE m.tier <> 'none'"""
+                FROM {table} AS m CROSS JOIN (SELECT DISTINCT tier FROM {table} WHERE tier <> 'none') AS t
+                WHERE m.tier <> 'none' AND {population_sql(reading, "m.member_id")}"""
     for (tier,), cell in blocks(reading, units, ["tier"]).groupby(["tier"]):
         made, n = stats.ratio_interval(cell, kind="proportion"), int(cell["num"].sum())
         ends = (made.low, made.high) if made.enough else (math.nan, math.nan)

@@ -84,7 +84,9 @@ def tier_table(reading: Reading, before: date, days: int) -> str:
     name, spent = f"tiers_{before:%Y%m%d}_{days}", f"spent_{before:%Y%m%d}_{days}"
     engine = reading.engine
     source = f"({activity_sql(reading)})"
-    engine.execute(f"CREATE OR REPLACE TEMP TABLE {spent} AS {spent_sql({'a': (before - timedelta(days=days), before)}, source, ['a'])}")
+    engine.execute(
+        f"CREATE OR REPLACE TEMP TABLE {spent} AS {spent_sql({'a': (before - timedelta(days=days), before)}, source, ['a'])}"
+    )
     young = before - timedelta(days=rule.young_days)
     tiered = f"spend_a > 0 AND first_on <= DATE '{young}'"
     cuts = thresholds(engine, spent, "spend_a", list(rule.cuts.values())[:-1], tiered)
