@@ -179,7 +179,7 @@ def cohort_notes(s: Story, lang: Lang) -> list[Text]:
     made = [phrase(f"lifetime_cohort_{c.kind}", lang, **values)]
     if c.n_tills:
         made.append(phrase("lifetime_tills", lang, n=_heads(c.n_tills, lang)))
-    r, low, high = s.outlook.independence
+    low, high = s.outlook.independence[1:]
     if s.shows_value and (low > 0.1 or high < -0.1):
         made.append(phrase("lifetime_spend_related", lang))
     return made

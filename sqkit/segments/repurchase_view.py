@@ -27,11 +27,10 @@ def curve_rows(s: Story, lang: Lang) -> pd.DataFrame:
     c = s.curves
     complete = c.loc[~c["is_censored"], "cohort_on"]
     newest = complete.max() if len(complete) else c["cohort_on"].max()
-    made = pd.DataFrame({
+    return pd.DataFrame({
         "series": [_cohort_name(d, lang).plain for d in c["cohort_on"]], "x": c["day"], "y": c["share"], "low": c["low"],
         "high": c["high"], "is_accent": c["cohort_on"] == newest, "is_dashed": c["is_censored"],
     })  # fmt: skip
-    return made
 
 
 def curve_title(s: Story, lang: Lang) -> Text:

@@ -50,12 +50,13 @@ def expected_value(parameters: np.ndarray, x: np.ndarray, total: np.ndarray) -> 
 
 
 def independence(x: np.ndarray, total: np.ndarray, n: np.ndarray) -> tuple[float, float, float]:
-    """Return the correlation of the logarithms of frequency and mean spend, with its 95% interval (Fisher's z).
+    """Return the correlation of log frequency and mean spend, with its 95% interval (Fisher's z).
 
-    The model of value takes the two as unrelated. NaN with fewer than ten members or where one of the two does not vary.
+    The model of value takes the two as unrelated. Spend stays plain: the logarithm of a mean of few purchases is lower on average
+    than that of many, which alone would correlate them. NaN with fewer than ten members or where one of the two does not vary.
     """
     kept = (x > 0) & (total > 0)
-    a, b, w = np.log(x[kept]), np.log(total[kept] / x[kept]), n[kept]
+    a, b, w = np.log(x[kept]), total[kept] / x[kept], n[kept]
     size = w.sum()
     if size < 10:
         return (float("nan"),) * 3

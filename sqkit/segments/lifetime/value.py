@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import timedelta
+from itertools import pairwise
 
 import numpy as np
 import pandas as pd
@@ -46,7 +47,7 @@ class Outlook:
         ``decile`` (1 highest), ``n``, ``purchases``, ``value_fen``, ``low``, ``high`` (a member), ``share`` of the value,
         ``alive_share``, ``x`` (mean repeat purchases so far), ``silent_days`` (mean days since the last purchase).
     independence : tuple
-        Correlation of log frequency and log mean spend with its interval.
+        Correlation of log frequency and mean spend with its interval.
     """
 
     state: str
@@ -132,7 +133,7 @@ def _ahead(fitted: Fitted, rows: Rows, weeks: float, discount_year: float) -> tu
         return plain, plain
     edges = np.r_[np.arange(0, weeks, STEP_WEEKS), weeks]
     grown = [np.zeros(len(alive))] + [fitted.model.ahead(fitted.parameters, rows.x, rows.age, e) for e in edges[1:]]
-    steps = [alive * (b - a) for a, b in zip(grown, grown[1:], strict=False)]
+    steps = [alive * (b - a) for a, b in pairwise(grown)]
     middles = (edges[:-1] + edges[1:]) / 2 / 52.1786
     return alive * grown[-1], sum(s * (1 + discount_year) ** -m for s, m in zip(steps, middles, strict=True))
 
