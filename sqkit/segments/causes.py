@@ -190,7 +190,6 @@ def _largest(tested: list[Tested], rng: np.random.Generator) -> tuple[np.ndarray
     matrix, scale = np.concatenate(columns, 1), np.concatenate([t.se[t.is_enough] for t in tested])
     scaled = matrix / np.maximum(scale, np.sqrt((matrix**2).sum(0)))
     covariance = scaled.T @ scaled
-    np.fill_diagonal(covariance, 1.0)
-    values, vectors = np.linalg.eigh(covariance)
-    root = vectors * np.sqrt(np.maximum(values, 0))
+    np.fill_diagonal(covariance, 1.0 + 1e-9)  # cells that add up to a whole depend on each other
+    root = np.linalg.cholesky(covariance)
     return np.sort(np.abs(rng.standard_normal((DRAWS, root.shape[1])) @ root.T).max(1)), matrix.shape[1]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 
 from sqkit.segments.causes import Cut, apart
 from sqkit.segments.movements import BUCKETS, Movements, late_part, table
@@ -186,14 +187,14 @@ def _leads(moved: Movements, by: str) -> list[Cut]:
                CAST(count(*) FILTER (l.first_order_on <= w.last) AS DOUBLE) AS n
         FROM lead_facts AS l JOIN moved_windows AS w ON l.added_on BETWEEN w.first AND w.last AND w.side < 2
         WHERE l.{by} IS NOT NULL {own} GROUP BY ALL""").df()
-    names = {name: i for i, name in enumerate(sorted(set(frame["week"])))}
+    weeks, names = pd.factorize(frame["week"], sort=True)
     worth = moved.reading.engine.execute(
         "SELECT sum(fen) / nullif(count(DISTINCT member_id), 0) FROM moved_sales WHERE is_newcomer AND side = 1"
     ).fetchone()[0]
     made = []
     for window in _windows(moved):
         both = []
-        for rows in (frame.assign(k=frame["k"] + moved.n_clusters), frame.assign(k=frame["week"].map(names))):
+        for rows in (frame.assign(k=frame["k"] + moved.n_clusters), frame.assign(k=weeks)):
             cells, sums = table(rows, ["n", "heads"], moved.n_clusters + BUCKETS + len(names))
             n, heads = sums["n"], _later(sums["heads"], window)
             units, value = np.stack([n[0].sum(0), n[1:].sum((0, 1))]), np.full(len(cells), float(worth or 0.0))
@@ -201,6 +202,6 @@ def _leads(moved: Movements, by: str) -> list[Cut]:
             both.append(
                 Cut(by, "first_order_rate", "new", window, cells, _later(n, window), expected, units, value, _share(heads))
             )
-        alone, weeks = ((apart(cut).influence ** 2).sum() for cut in both)
-        made.append(replace(both[0], inflation=max(1.0, weeks / alone if alone > 0 else 1.0)))
+        alone, shared = ((apart(cut).influence ** 2).sum() for cut in both)
+        made.append(replace(both[0], inflation=max(1.0, shared / alone if alone > 0 else 1.0)))
     return made

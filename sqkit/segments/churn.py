@@ -14,11 +14,12 @@ from datetime import date, timedelta
 
 import numpy as np
 import pandas as pd
+from scipy.optimize import brentq
 from scipy.special import gammaincinv
 
 from sqkit.reading import Reading, remembered
 from sqkit.segments.lifetime import Rows, fit
-from sqkit.segments.stages import acts, cluster_blocks, rules, stage_table, untold_parts
+from sqkit.segments.stages import acts, cluster_blocks, rules, stage_table
 from sqkit.segments.tiers import basis
 from sqkit.stats import ratio_interval, total_interval
 
@@ -39,8 +40,9 @@ class Rhythm:
     """The laws of rates and of leaving over all members.
 
     Purchases a day are Gamma(shape, days) over members; after each purchase a member leaves with a chance that is Beta(gone,
-    stays) over members. ``back``: share of those who left the rhythm who take it up again by themselves within the horizon, as
-    seen one horizon earlier (0 where that cannot be told). ``n`` members were fitted, ``n_repeat`` with a second day of purchase.
+    stays) over members. Two corrections come from how the same sorting fared one horizon earlier (0 where it fared well, or that
+    cannot be told): ``back``, the share of those gone who take the rhythm up again by themselves within the horizon; ``shift``, by
+    how much the logarithm of the odds of having gone was too low. ``n`` members were fitted, ``n_repeat`` with a second day.
     """
 
     shape: float
@@ -50,11 +52,12 @@ class Rhythm:
     n: int
     n_repeat: int
     back: float = 0.0
+    shift: float = 0.0
 
     def p_gone(self, x: np.ndarray, last: np.ndarray, silent: np.ndarray) -> np.ndarray:
         """Return the chance of having left, after `x` repeat purchases over `last` days and `silent` days since."""
         x, last, silent = (np.asarray(v, float) for v in (x, last, silent))
-        odds = np.log(self.gone / (self.stays + x)) + (self.shape + x) * np.log1p(silent / (self.days + last))
+        odds = self.shift + np.log(self.gone / (self.stays + x)) + (self.shape + x) * np.log1p(silent / (self.days + last))
         return 1 / (1 + np.exp(-np.minimum(odds, 700.0)))
 
 
@@ -170,32 +173,47 @@ def triage(reading: Reading, day: date) -> Triage:
         SELECT x, last // {span} * {span} AS last, last // {span} * {span} + (total - last) // {span} * {span} AS total, count(*) AS n
         FROM {table} WHERE NOT is_account GROUP BY ALL ORDER BY ALL""").df()
     rhythm = fit_rhythm(rows)
-    rhythm = replace(rhythm, back=_back(reading, day - timedelta(days=rule["horizon_days"]), day))
+    back, shift = _corrected(reading, day - timedelta(days=rule["horizon_days"]), day)
+    rhythm = replace(rhythm, back=back, shift=shift)
     return Triage(day, _scored(reading, day, table, rhythm), kind, rhythm, "", repeat)
 
 
-def _back(reading: Reading, then: date, day: date) -> float:
-    """Return the share of those gone by an earlier day who bought by the later one, beyond the purchases of those still there."""
+def _corrected(reading: Reading, then: date, day: date) -> tuple[float, float]:
+    """Return (back, shift) of :class:`Rhythm` from what came after an earlier day.
+
+    Of members then beyond ``steady``, those who bought until the later day are held against those expected, after both were
+    put on the level of the steady ones (a low season is nobody's leaving). Nothing is corrected within two standard errors.
+    """
     rule = rules()["churn"]
     if (then - reading.source.first_day).days < rule["least_days"]:
-        return 0.0
+        return 0.0, 0.0
     table = _histories(reading, then)
     rows = reading.engine.execute(f"""
         SELECT x, last, total - last AS silent, count(*) AS n, count(b.member_id) AS n_back FROM {table} AS h
-        LEFT JOIN (SELECT DISTINCT member_id FROM {_bought(reading, day)} WHERE on_day > DATE '{then}') AS b ON b.member_id = h.member_id
+        LEFT JOIN (SELECT DISTINCT member_id FROM {_bought(reading, day)} WHERE on_day > DATE '{then}') AS b
+               ON b.member_id = h.member_id
         WHERE NOT is_account GROUP BY ALL ORDER BY ALL""").df()
     if rows.loc[rows["x"] > 0, "n"].sum() < rule["least_repeat"]:
-        return 0.0
+        return 0.0, 0.0
     fitted = fit_rhythm(rows.assign(total=rows["last"] + rows["silent"]))
-    gone = fitted.p_gone(*(rows[c] for c in ("x", "last", "silent")))
-    stays = 1 - np.exp(
-        -(fitted.shape + rows["x"]) * np.log1p(rule["horizon_days"] / (fitted.days + rows["last"] + rows["silent"]))
-    )
-    far = gone > rule["levels"]["slipping"]["to"]
-    n = rows["n"].where(far, 0)
-    if n.sum() < rule["least_back"]:
-        return 0.0
-    return float(np.clip((rows["n_back"].where(far, 0).sum() - n @ ((1 - gone) * stays)) / (n @ gone), 0, 1))
+    x, last, silent, n, seen = (rows[c].to_numpy(float) for c in ("x", "last", "silent", "n", "n_back"))
+    gone = fitted.p_gone(x, last, silent)
+    stays = 1 - np.exp(-(fitted.shape + x) * np.log1p(rule["horizon_days"] / (fitted.days + last + silent)))
+    far = gone > rule["levels"]["steady"]["to"]
+    told = n * (1 - gone) * stays
+    if n[far].sum() < rule["least_back"] or not told[~far].sum() > 0:
+        return 0.0, 0.0
+    level = seen[~far].sum() / told[~far].sum()
+    expected, came = level * told[far].sum(), seen[far].sum()
+    if abs(came - expected) <= 2 * np.sqrt(max(expected, 1.0)):
+        return 0.0, 0.0
+    if came > expected:
+        return float(min((came - expected) / (n[far] @ gone[far]), 1.0)), 0.0
+
+    def left(shift: float) -> float:
+        return level * (n[far] @ (stays[far] / (1 + gone[far] / (1 - gone[far] + 1e-300) * np.exp(shift)))) - came
+
+    return 0.0, float(brentq(left, 0.0, 3.0)) if left(3.0) < 0 else 3.0
 
 
 def _scored(reading: Reading, day: date, table: str, fit: Rhythm) -> str:
@@ -213,7 +231,7 @@ def _scored(reading: Reading, day: date, table: str, fit: Rhythm) -> str:
                    1 - exp(-({r} + x) * ln(1 + {horizon} / ({alpha} + total))) AS p_if_stays
             FROM {table} AS h
         ),
-        p AS (SELECT *, 1 / (1 + exp(-least(ln({fit.gone!r} / ({fit.stays!r} + x)) + surprise, 700))) AS p_gone FROM s)
+        p AS (SELECT *, 1 / (1 + exp(-least({fit.shift!r} + ln({fit.gone!r} / ({fit.stays!r} + x)) + surprise, 700))) AS p_gone FROM s)
         SELECT m.member_id, m.cluster_id, m.store_id, m.acquisition_channel,
                CASE WHEN p.member_id IS NULL THEN 'never' WHEN is_account THEN 'account' {cuts} END AS level,
                p_gone, (1 - p_gone) * p_if_stays + p_gone * {back} AS p_buy, exp(-least(surprise, 700)) AS tail,

@@ -54,7 +54,7 @@ def lead_category(reading: Reading, level: Literal["category", "product"] = "cat
     """Rank categories or products as the one to win with early on.
 
     Frequency and breadth over the last year, in members' kept purchases; both fall short only where the whole 95% interval lies below the
-    middle item. Discount room comes from the catalogue: list price and unit cost. Without costs it is not told and takes no part. At
+    middle item; a frequency without spread (everyone equal) has no interval and does not fall short. Discount room comes from the catalogue: list price and unit cost. Without costs it is not told and takes no part. At
     least 30 buyers. Descriptive.
 
     Source: S0.5.
@@ -109,9 +109,9 @@ def _ranked(often, wide, rooms: pd.Series, has_costs: bool, days: int, first: da
         f = stats.ratio_interval(blocks_of_item[item], kind="ratio")
         b = stats.ratio_interval(blocks, kind="proportion")
         n = int(blocks["num"].sum())
-        if n < LEAST_BUYERS or not (f.enough and b.enough):
+        if n < LEAST_BUYERS or not b.enough:
             continue
-        ends = [v * per_year for v in (f.value, f.low, f.high)]
+        ends = [v * per_year for v in (f.value, *((f.low, f.high) if f.enough else (np.nan, np.nan)))]
         rows.append((item, n, *ends, b.value, b.low, b.high, float(rooms.get(item, np.nan))))
     table = pd.DataFrame(rows, columns=COLUMNS[:9])
     if len(table) < 2:

@@ -56,7 +56,7 @@ def cycle(reading: Reading) -> Cycle:
 
 def three_sentences(reading: Reading, sizes: pd.DataFrame, made: Cycle, found: survival.Survival, lang: Lang) -> list[Text]:
     """Return what, why and what to do."""
-    return [_what(reading, sizes, made, lang), _why(reading, made, found, lang), _todo(reading, made, lang)]
+    return [_what(reading, sizes, made, lang), _why(reading, made, found, lang), _todo(reading, made, found, lang)]
 
 
 def _what(reading: Reading, sizes: pd.DataFrame, made: Cycle, lang: Lang) -> Text:
@@ -66,7 +66,7 @@ def _what(reading: Reading, sizes: pd.DataFrame, made: Cycle, lang: Lang) -> Tex
     else:
         shares, told = sizes.set_index("stage")["share"], []
         for stage in ("valuable", "sticky"):
-            if stage in shares.index:
+            if shares.get(stage, 0) > 0:
                 name = constants(stages.stage_names(lang)[stage])
                 told.append(
                     phrase("lifecycle_what_stage", lang, stage=name, share=number(shares[stage], "stage_share", "share", lang))
@@ -100,17 +100,19 @@ def _why(reading: Reading, made: Cycle, found: survival.Survival, lang: Lang) ->
     return phrase("lifecycle_why_fixed", lang, days=days, act=view.act(reading, lang), **parts[1])
 
 
-def _todo(reading: Reading, made: Cycle, lang: Lang) -> Text:
+def _todo(reading: Reading, made: Cycle, found: survival.Survival, lang: Lang) -> Text:
     if not made.triage.table:
         return phrase("lifecycle_do_untold", lang, act=view.act(reading, lang))
     totals = view.totals(made.levels)
     if not totals["n_slipping"]:
         return phrase("lifecycle_do_nobody", lang)
     n = number(totals["n_slipping"], "churn_members", "count", lang)
+    if found.is_late_faster:
+        return phrase("lifecycle_do_late", lang, n=n)
     if made.triage.basis != "orders":
         return phrase("lifecycle_do_messages", lang, n=n)
     where = raw("")
-    if len(made.cells) > 1:
+    if len(made.cells) > 1 and made.cells.iloc[0][["n_slipping", "n_gone"]].sum() >= view.LEAST_CELL:
         top = made.cells.iloc[0]
         where = phrase(
             "lifecycle_do_where", lang, store=words.cell_label(reading, {"store_id": top["cell"]}, lang),

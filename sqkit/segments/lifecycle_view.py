@@ -10,19 +10,20 @@ import pandas as pd
 
 from sqkit import labels
 from sqkit.labels import Lang, Text, constants, count, fixed, interval, join, number, phrase, raw
-from sqkit.reading import Reading, words
+from sqkit.reading import Period, Reading, words
 from sqkit.segments import churn, stages
 from sqkit.segments.tiers import basis, pyramid
 
 __all__ = [
-    "CHURN_COLUMNS", "CLASS_COLUMNS", "LOST", "STAGE_COLUMNS", "STORE_COLUMNS", "act", "bin_rows", "cell_columns", "churn_note", "churn_rows",
+    "CHURN_COLUMNS", "CLASS_COLUMNS", "LEAST_CELL", "LOST", "STAGE_COLUMNS", "STORE_COLUMNS", "act", "bin_rows", "cell_columns", "churn_note", "churn_rows",
     "churn_table", "churn_title", "class_rows", "earlier", "expected_label", "fixed_note", "fixed_parts", "fixed_rows", "fixed_title", "level_names",
     "money", "move_note", "move_rows", "move_title", "reliable_note", "reliable_title", "stage_note", "stage_rows", "stage_table",
     "stage_title", "store_rows", "tier_note", "tier_rows", "tier_title", "totals", "untold_churn", "untold_moves",
-    "untold_reliable", "untold_stages",
+    "untold_reliable", "untold_stages", "window",
 ]  # fmt: skip
 
 LEVEL = "95%"
+LEAST_CELL = 10  # stores with fewer members at stake are not shown
 LOST = ("light", "medium", "severe")
 STAGE_COLUMNS = {
     "stage": "lifecycle_col_stage", "meaning": "lifecycle_col_meaning", "n": "lifecycle_col_members", "share": "lifecycle_col_share",
@@ -45,6 +46,11 @@ CLASS_COLUMNS = {
 def earlier(day: date) -> date:
     """Return the earlier day against which movement is read and the triage is tested."""
     return day - timedelta(days=stages.rules()["move_days"])
+
+
+def window(reading: Reading, lang: Lang) -> Text:
+    """Return the span over which movement is read and the triage is tested."""
+    return words.span(reading, Period(earlier(reading.as_of) + timedelta(days=1), reading.as_of), lang)
 
 
 def act(reading: Reading, lang: Lang) -> Text:
@@ -324,7 +330,8 @@ def untold_churn(reading: Reading, made: churn.Triage, lang: Lang) -> tuple[Text
 def store_rows(reading: Reading, cells: pd.DataFrame, lang: Lang, most: int = 8) -> list[dict]:
     """Return the stores (or channels) with most at stake as table rows."""
     rows = []
-    for row in cells.head(most).itertuples(index=False):
+    held = cells[cells["n_slipping"] + cells["n_gone"] >= LEAST_CELL] if len(cells) else cells
+    for row in held.head(most).itertuples(index=False):
         heads = {k: number(getattr(row, f"n_{k}"), "churn_members", "count", lang) for k in ("slipping", "gone")}
         values = {f"{k}_value": money(getattr(row, f"{k}_fen"), reading, lang) for k in ("slipping", "gone")}
         rows.append({"cell": words.cell_label(reading, {"store_id": row.cell}, lang), **heads, **values})

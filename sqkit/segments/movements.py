@@ -77,14 +77,16 @@ def table(
     frame: pd.DataFrame, values: Sequence[str], n_clusters: int, cells: Sequence[str] | None = None, phases: int = 3
 ) -> tuple[list[str], dict[str, np.ndarray]]:
     """Spread rows (``k, phase, cell``, values) to arrays (phase, cluster, cell); other cells than those given are dropped."""
-    names = sorted(set(frame["cell"])) if cells is None else list(cells)
+    codes, found = pd.factorize(frame["cell"])
+    names = sorted(found) if cells is None else list(cells)
     place = {name: i for i, name in enumerate(names)}
-    frame = frame[frame["cell"].isin(place)]
+    column = np.array([place.get(name, -1) for name in found], int)[codes] if len(found) else np.zeros(0, int)
+    known = column >= 0
     row = frame["phase"].to_numpy(int) * n_clusters + frame["k"].to_numpy(int)
-    flat = row * len(names) + frame["cell"].map(place).to_numpy(int)
-    size = phases * n_clusters * len(names)
+    flat = (row * len(names) + column)[known]
     shape = (phases, n_clusters, len(names))
-    return names, {v: np.bincount(flat, frame[v].to_numpy(float), size).reshape(shape) for v in values}
+    size = phases * n_clusters * len(names)
+    return names, {v: np.bincount(flat, frame[v].to_numpy(float)[known], size).reshape(shape) for v in values}
 
 
 def prepare(reading: Reading, later: Period, earlier: Period, lookback_days: int, *, has_classes: bool) -> Movements:

@@ -53,9 +53,16 @@ SHOWN = {  # quantity of the frame: metric id with orders, with messages, displa
 }
 
 
-def tier_name(tier: str, lang: Lang) -> Text:
-    """Return the name of a tier or class."""
-    return constants(pyramid().names[tier][lang])
+def tier_name(tier: str, lang: Lang, kind: str = "orders") -> Text:
+    """Return the name of a tier or class; classes of a source without orders (`kind` messages) speak of messages."""
+    key = f"pyramid_messages_{tier}"
+    return phrase(key, lang) if kind == "messages" and key in labels.phrases() else constants(pyramid().names[tier][lang])
+
+
+def _short(tier: str, lang: Lang) -> str:
+    """Return the short name of a tier or class for a chart."""
+    key = f"pyramid_short_{tier}"
+    return phrase(key, lang).plain if key in labels.phrases() else pyramid().names[tier][lang]
 
 
 def columns(reading: Reading) -> dict[str, str]:
@@ -94,7 +101,7 @@ def heads_rows(reading: Reading, made: Heads, lang: Lang) -> list[dict]:
     """Return the pyramid of a period as table rows, tiers from the top; classes with too few heads say so instead of numbers."""
     rows = []
     for row in made.frame.itertuples(index=False):
-        cells = {"tier": tier_name(row.tier, lang)}
+        cells = {"tier": tier_name(row.tier, lang, made.basis)}
         if 0 < row.heads < pyramid().least_cell:
             rows.append(cells | {"heads": phrase("pyramid_fewer", lang, least=labels.fixed(pyramid().least_cell))})
             continue
@@ -192,11 +199,11 @@ def matrix_rows(reading: Reading, made: Transitions, lang: Lang) -> pd.DataFrame
     """Return the migration for ``charts.matrix``: share of the row per cell, hidden where fewer than the least count."""
     least, rows = pyramid().least_cell, []
     for cell in made.frame.itertuples(index=False):
-        name = phrase("pyramid_moves_row", lang, tier=tier_name(cell.was, lang), n=labels.fixed(f"{cell.n_was:,}")).plain
+        name = phrase("pyramid_moves_row", lang, tier=_short(cell.was, lang), n=labels.fixed(f"{cell.n_was:,}")).plain
         hidden = f"<{least}"
         text = hidden if cell.is_hidden else labels.plain_number(cell.rate, "share", lang) if cell.n else "–"
         shade = math.nan if cell.is_hidden or not cell.n else cell.rate
-        rows.append((name, tier_name(cell.is_now, lang).plain, shade, text))
+        rows.append((name, _short(cell.is_now, lang), shade, text))
     return pd.DataFrame(rows, columns=["row", "column", "shade", "text"])
 
 
@@ -220,7 +227,7 @@ def matrix_title(reading: Reading, made: Transitions, lang: Lang) -> Text:
     if move is None:
         return phrase("pyramid_moves_title_still", lang, **_when(made, lang))
     return phrase(
-        "pyramid_moves_title", lang, **_when(made, lang), was=tier_name(move["was"], lang), is_now=tier_name(move["is_now"], lang),
+        "pyramid_moves_title", lang, **_when(made, lang), was=tier_name(move["was"], lang, made.basis), is_now=tier_name(move["is_now"], lang, made.basis),
         n=number(int(move["n"]), "tier_moved", "count", lang), rate=number(move["rate"], "tier_transition", "share", lang),
         interval=interval(move["low"], move["high"], "tier_transition", "share", lang),
     )  # fmt: skip
@@ -249,7 +256,14 @@ def move_rows(reading: Reading, made: Transitions, lang: Lang, most: int = 12) -
         else:
             rate = phrase("pyramid_value_no_interval", lang, value=rate)
         n = number(cell.n, "tier_moved", "count", lang)
-        rows.append({"was": tier_name(cell.was, lang), "is_now": tier_name(cell.is_now, lang), "n": n, "rate": rate})
+        rows.append(
+            {
+                "was": tier_name(cell.was, lang, made.basis),
+                "is_now": tier_name(cell.is_now, lang, made.basis),
+                "n": n,
+                "rate": rate,
+            }
+        )
     return rows
 
 
@@ -259,9 +273,9 @@ def months_rows(reading: Reading, made: Panel, lang: Lang) -> pd.DataFrame:
     names = {t: phrase("pyramid_heading_upper", lang).plain for t in upper}
     names |= dict.fromkeys(["young", "new"], phrase("pyramid_label_recent", lang).plain)
     frame = made.frame[made.frame["grain"] == "month"]
-    shown = frame.assign(series=[names.get(t) or tier_name(t, lang).plain for t in frame["tier"]])
+    shown = frame.assign(series=[names.get(t) or _short(t, lang) for t in frame["tier"]])
     shown = shown.groupby(["series", "first_on"], sort=False, as_index=False)["amount"].sum()
-    order = {name: i for i, name in enumerate(dict.fromkeys(names.get(t) or tier_name(t, lang).plain for t in pyramid().names))}
+    order = {name: i for i, name in enumerate(dict.fromkeys(names.get(t) or _short(t, lang) for t in pyramid().names))}
     shown = shown.sort_values(["series", "first_on"], key=lambda c: c.map(order) if c.name == "series" else c)
     factor = 1.0 if made.basis == "messages" else 0.01
     return pd.DataFrame(
@@ -291,7 +305,7 @@ def panel_rows(reading: Reading, made: Panel, lang: Lang, grain: str = "quarter"
     for first in firsts:
         for row in frame[frame["first_on"] == first].itertuples(index=False):
             when = labels.period(row.first_on.date(), row.last_on.date(), lang)
-            cells = {"period": when, "tier": tier_name(row.tier, lang)}
+            cells = {"period": when, "tier": tier_name(row.tier, lang, basis(reading))}
             cells["amount"] = _number(reading, "amount", made.basis, lang, row.amount)[0]
             few = 0 < row.heads < pyramid().least_cell
             for column in ("heads", "n_entered", "n_stayed", "n_left"):
@@ -310,14 +324,16 @@ def size_rows(reading: Reading, frame: pd.DataFrame, lang: Lang) -> list[dict]:
     for row in frame.itertuples(index=False):
         if row.is_small:
             few = phrase("pyramid_fewer", lang, least=labels.fixed(pyramid().least_cell))
-            rows.append({"tier": tier_name(row.tier, lang), "n": few})
+            rows.append({"tier": tier_name(row.tier, lang, basis(reading)), "n": few})
             continue
         share = number(row.share, "tier_heads", "share", lang)
         if row.low == row.low:
             share = phrase(
                 "pyramid_value_interval", lang, value=share, interval=interval(row.low, row.high, "tier_heads", "share", lang)
             )
-        rows.append({"tier": tier_name(row.tier, lang), "n": number(row.n, "tier_heads", "count", lang), "share": share})
+        rows.append(
+            {"tier": tier_name(row.tier, lang, basis(reading)), "n": number(row.n, "tier_heads", "count", lang), "share": share}
+        )
     return rows
 
 
@@ -365,7 +381,7 @@ def sheets(reading: Reading, made: Heads, months: Panel, moves: Transitions, lan
             if made.basis == "orders":
                 frame[money] = frame[money] / 100
         for column in (c for c in ("tier", "was", "is_now") if c in frame):
-            frame[column] = [tier_name(t, lang).plain for t in frame[column]]
+            frame[column] = [tier_name(t, lang, made.basis).plain for t in frame[column]]
         for column in (c for c in ("first_on", "last_on") if c in frame):
             frame[column] = pd.to_datetime(frame[column]).dt.date
         found[phrase(f"pyramid_sheet_{key}", lang).plain] = frame

@@ -28,7 +28,7 @@ __all__ = [
     "score_cells",
 ]  # fmt: skip
 
-_GRID = 80  # days at which bands are computed
+_GRID = 160  # days at which bands are computed
 
 
 @dataclass(frozen=True)

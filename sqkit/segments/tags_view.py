@@ -178,8 +178,9 @@ def lead_rows(found: LeadCategory, lang: Lang, most: int = 12) -> list[dict[str,
         row = {"item": labels.name(r.item), "reason": _reasons(r, found.has_costs, lang)}
         for key, display in (("frequency", "per"), ("breadth", "share")):
             low, value, high = getattr(r, f"{key}_low"), getattr(r, key), getattr(r, f"{key}_high")
+            shown = number(value, f"lead_{key}", display, lang)
             ends = interval(low, high, f"lead_{key}", display, lang)
-            row[key] = phrase("basket_value", lang, value=number(value, f"lead_{key}", display, lang), interval=ends)
+            row[key] = shown if math.isnan(low) else phrase("basket_value", lang, value=shown, interval=ends)
         row["room"] = raw("–") if math.isnan(r.room) else number(r.room, "lead_room", "share", lang)
         rows.append(row)
     return rows

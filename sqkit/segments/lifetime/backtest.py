@@ -21,9 +21,9 @@ __all__ = ["Backtest", "Cut", "backtest", "cluster_spread", "cut_check", "rows_o
 LEAST_WEEKS = 24  # of observation, so that a third is two months
 TOLERANCE = 0.10  # a deviation up to here is said to hold
 WIDE = 0.25  # an interval wider than this (either side) says nothing
-WINDOWS = (2, 4, 6, 8)  # weeks before the cut that are looked at
+WINDOWS = (4, 6, 8)  # weeks before the cut that are looked at
 LEVEL_WEEKS = 26  # weeks before them that set the level
-CUT_SHIFT, CUT_P = 0.20, 0.05
+CUT_SHIFT, CUT_P = 0.20, 0.02
 
 
 @dataclass(frozen=True)
@@ -267,7 +267,7 @@ def _sd(gaps: np.ndarray) -> float:
 def cut_check(tracking: pd.DataFrame) -> Cut:
     """Say whether the last weeks depart from the half year before them, measured against what the fitted model expects of both.
 
-    The last 2, 4, 6 and 8 weeks are each compared by Student's t with up to 26 weeks before them (their spread, and the likeness of
+    The last 4, 6 and 8 weeks are each compared by Student's t with up to 26 weeks before them (their spread, and the likeness of
     neighbouring weeks, is the yardstick), Holm-corrected; a departure counts from 20% on. Fewer than eight weeks of comparison or
     200 purchases in them: ``not_enough``.
     """

@@ -98,7 +98,7 @@ def outlook(reading: Reading, back: Backtest, cut: Cut, weeks: float = 52.0, dis
     frame = histories(reading, reading.as_of, detail=True)
     n = int(frame["n"].sum())
     if back.fitted is None:
-        return Outlook(state, weeks, None, None, n, *([nan] * 11), _deciles(frame, None, None, None), (nan, nan, nan))
+        return Outlook(state, weeks, None, None, n, *([nan] * 10), _deciles(frame, None, None, None), (nan, nan, nan))
     rows = rows_of(frame)
     fitted = fit(rows_of(histories(reading, reading.as_of)), back.fitted.id)
     x, money = frame["x"].to_numpy(float), frame["spend_fen"].to_numpy(float)
