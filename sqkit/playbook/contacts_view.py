@@ -118,7 +118,7 @@ def summary_rows(made: ContactList, reading: Reading, lang: Lang) -> list[dict[s
             continue
         mine = rows[~rows["is_holdout"]]
         told = mine[mine["value_cny"].notna()]
-        value, low, high = (float(told[c].sum()) if len(told) else np.nan for c in ("value_cny", "value_low", "value_high"))
+        value, low, high = (float(told[c].sum(skipna=False)) if len(told) else np.nan for c in ("value_cny", "value_low", "value_high"))
         found.append(
             {
                 "reason": _reason(reason, lang),
@@ -326,7 +326,7 @@ def findings(made: ContactList, reading: Reading) -> list[Finding]:
     for place, (reason, count) in enumerate(_by_reason(made), start=2):
         told = made.contacts[(made.contacts["reason"] == reason) & made.contacts["value_cny"].notna()]
         if len(told):
-            value, low, high = (float(told[c].sum()) for c in ("value_cny", "value_low", "value_high"))
+            value, low, high = (float(told[c].sum(skipna=False)) for c in ("value_cny", "value_low", "value_high"))
             named = {
                 lang: f"{phrase('contacts_reason_count', lang, reason=_reason(reason, lang), n=count)}" for lang in ("zh", "en")
             }

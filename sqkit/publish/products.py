@@ -60,16 +60,19 @@ def build(notebook: Any, order: dict[str, Any], staging: Path) -> dict[str, floa
 
     timed("ipynb", lambda: write(staging / f"{name}.ipynb", nbformat.writes(_lean(notebook)) + "\n"))
     timed("xlsx", lambda: write_workbook(staging / f"{name}.xlsx", passed, lang))
+    words = {f"{name}.{kind}": say(key, lang) for kind, key in KINDS.items()}
     for title, table in passed.tables.items():
         if table.get("csv"):
             target = f"{name}.{slug(title)}.csv"
+            words[target] = f"{title} · CSV"
             timed(target, lambda table=table, target=target: write(staging / target, table_csv(table["columns"], table["rows"])))
     if passed.sentences or passed.findings:
         for kind, content in timed("brief", lambda: make_brief(notebook, order, passed, f"{name}.html")).items():
             write(staging / f"{name}.{kind}", content)
     for title, path in passed.attachments.items():
         _attach(Path(path), staging / f"{name}.{slug(title)}")
-    links = [{"href": p.name, "text": _link(p.name, name, lang)} for p in sorted(staging.iterdir(), key=lambda p: _rank(p, name))]
+    listed = sorted(staging.iterdir(), key=lambda p: _rank(p, name))
+    links = [{"href": p.name, "text": words.get(p.name, p.name.removeprefix(f"{name}."))} for p in listed]
     base, _, _ = name.rpartition(".")
     twin = f"{base}.{'en' if lang == 'zh' else 'zh'}.html" if order["twin"] else ""
     index = "../" * (order["folder"].count("/") + 1) + ("index.html" if lang == "zh" else "index.en.html")
@@ -115,11 +118,6 @@ def _attach(source: Path, target: Path) -> None:
 def _rank(path: Path, name: str) -> int:
     kind = path.name.removeprefix(f"{name}.")
     return list(KINDS).index(kind) if kind in KINDS else len(KINDS)
-
-
-def _link(file: str, name: str, lang: str) -> str:
-    kind = file.removeprefix(f"{name}.")
-    return say(KINDS[kind], lang) if kind in KINDS else kind
 
 
 def _lean(notebook: Any) -> Any:

@@ -16,6 +16,7 @@ import pytest
 
 from sqkit.errors import InputError
 from sqkit.publish import catalogue
+from sqkit.publish.digits import scan
 from sqkit.publish.jobs import plan
 from sqkit.publish.run import run
 from sqkit.publish.write import digest
@@ -199,5 +200,6 @@ def test_attachments_lie_beside_the_report_and_never_replace_it(place):
     assert attached.read_text() == "a,b\n"
     (made,) = (place / "out" / jobs[0].folder).glob("all.en.To-day-*.csv")
     assert made.read_bytes() == b"\xef\xbb\xbf" + b'"a"\r\n"\'=1+1"\r\n'
-    assert f'href="{made.name}"' in (place / "out" / jobs[0].folder / "all.en.html").read_text(encoding="utf-8")
+    page = (place / "out" / jobs[0].folder / "all.en.html").read_text(encoding="utf-8")
+    assert f'<a href="{made.name}"><bdi class="name">To/day \xb7 CSV</bdi></a>' in page and scan(page) == []
     assert "Choose another name" in result.outcomes[1].detail
