@@ -56,7 +56,7 @@ class Transitions:
 
 
 @remembered
-def transitions(reading: Reading, most: int = 10) -> Transitions:
+def transitions(reading: Reading, most: int = 8) -> Transitions:
     """Count the steps of the last year between the `most` bought categories.
 
     A step leads from one kept purchase of a member to his next one; ties in time go by purchase id. The chain has one purchase of memory

@@ -18,7 +18,7 @@ from sqkit.reading import Reading, remembered
 __all__ = ["NEEDS", "Rules", "basket_rules", "lines", "pair_rules"]
 
 NEEDS = {"product": ("orders", "order_items"), "category": ("orders", "order_items", "products.category")}
-LEAST_TOGETHER, LEAST_BASKETS, MOST_ITEMS = 20, 200, 300
+LEAST_TOGETHER, LEAST_BASKETS, MOST_ITEMS, KEPT_DAYS = 20, 200, 300, 550
 COLUMNS = [
     "first", "then", "n", "n_first", "n_then", "n_together", "support", "confidence", "base", "lift", "low", "high", "p_adjusted",
     "is_kept",
@@ -62,17 +62,23 @@ def lines(reading: Reading, first: date, last: date) -> str:
     Lines with no positive quantity and fully refunded purchases are left out; with a store in the reading only its purchases count.
     Sales without a member stay, in clusters of store and day.
     """
-    name = f"basket_lines_{first:%Y%m%d}_{last:%Y%m%d}"
-    store = "AND o.store_id = $store" if reading.store else ""
-    reading.engine.execute(
-        f"""CREATE OR REPLACE TEMP TABLE {name} AS
-        SELECT o.purchase_id AS basket, o.member_id, CASE WHEN o.member_id IS NULL
-               THEN concat('sale:', coalesce(o.store_id, ''), ':', CAST(o.ordered_on AS VARCHAR)) ELSE o.cluster_id END AS cluster_id,
-               o.ordered_at, o.ordered_on, i.product_id, i.category, i.paid_fen
-        FROM item_facts AS i JOIN order_facts AS o ON o.purchase_id = i.purchase_id
-        WHERE o.is_kept AND i.quantity > 0 AND o.ordered_on BETWEEN DATE '{first}' AND DATE '{last}' {store}""",
-        {"store": reading.store} if reading.store else None,
-    )
+    name, store = f"basket_lines_{first:%Y%m%d}_{last:%Y%m%d}", "AND o.store_id = $store" if reading.store else ""
+    since = min(first, last - timedelta(days=KEPT_DAYS))
+    if since not in reading.memory.setdefault("basket_lines", {}):
+        held = f"basket_lines_{since:%Y%m%d}"
+        reading.engine.execute(
+            f"""CREATE OR REPLACE TEMP TABLE {held} AS
+            SELECT o.purchase_id AS basket, o.member_id, CASE WHEN o.member_id IS NULL
+                   THEN concat('sale:', coalesce(o.store_id, ''), ':', CAST(o.ordered_on AS VARCHAR)) ELSE o.cluster_id END AS cluster_id,
+                   o.ordered_at, o.ordered_on, i.product_id, i.category, i.paid_fen
+            FROM item_facts AS i JOIN order_facts AS o ON o.purchase_id = i.purchase_id
+            WHERE o.is_kept AND i.quantity > 0 AND o.ordered_on >= DATE '{since}' {store}""",
+            {"store": reading.store} if reading.store else None,
+        )
+        reading.memory["basket_lines"][since] = held
+    held = reading.memory["basket_lines"][since]
+    reading.engine.execute(f"""CREATE OR REPLACE TEMP VIEW {name} AS
+        SELECT * FROM {held} WHERE ordered_on BETWEEN DATE '{first}' AND DATE '{last}'""")
     return name
 
 
@@ -104,7 +110,7 @@ def basket_rules(reading: Reading, level: Literal["product", "category"] = "prod
 
 
 def pair_rules(
-    engine: duckdb.DuckDBPyConnection, held: str, *, least: int = LEAST_TOGETHER, keep_all: bool = False, most: int = 40
+    engine: duckdb.DuckDBPyConnection, held: str, *, least: int = LEAST_TOGETHER, keep_all: bool = False, most: int = 24
 ) -> tuple[pd.DataFrame, int, int]:
     """Find rules among all pairs of items.
 
@@ -165,13 +171,15 @@ def pair_rules(
 def _judged(engine: duckdb.DuckDBPyConnection, chosen: pd.DataFrame, n_tested: int) -> pd.DataFrame:
     """Give each rule the clustered interval of its lift; clusters of one basket are one row of moments."""
     chosen = chosen.reset_index(drop=True)
+    engine.execute("""CREATE OR REPLACE TEMP TABLE basket_clusters AS
+        SELECT cluster_id, count(DISTINCT basket) AS d FROM basket_held GROUP BY cluster_id""")
     engine.register("rules_chosen", chosen.assign(rule=chosen.index)[["rule", "first", "then"]])
     blocks = engine.execute("""
-        WITH baskets AS (SELECT cluster_id, count(DISTINCT basket) AS d FROM basket_held GROUP BY cluster_id),
-        marked AS (SELECT r.rule, h.cluster_id, h.basket, max(CASE WHEN h.item = r.first THEN 1 ELSE 0 END) AS a,
-                          max(CASE WHEN h.item = r.then THEN 1 ELSE 0 END) AS b
-                   FROM basket_held AS h JOIN rules_chosen AS r ON h.item = r.first OR h.item = r.then
-                   GROUP BY r.rule, h.cluster_id, h.basket),
+        WITH baskets AS (SELECT cluster_id, d FROM basket_clusters),
+        either AS (SELECT r.rule, h.cluster_id, h.basket, 1 AS a, 0 AS b FROM basket_held AS h JOIN rules_chosen AS r ON h.item = r.first
+                   UNION ALL
+                   SELECT r.rule, h.cluster_id, h.basket, 0, 1 FROM basket_held AS h JOIN rules_chosen AS r ON h.item = r.then),
+        marked AS (SELECT rule, cluster_id, max(a) AS a, max(b) AS b FROM either GROUP BY rule, cluster_id, basket),
         sums AS (SELECT rule, cluster_id, CAST(sum(a) AS DOUBLE) AS da, CAST(sum(a * b) AS DOUBLE) AS na, CAST(sum(b) AS DOUBLE) AS nb
                  FROM marked GROUP BY rule, cluster_id)
         SELECT s.rule, CASE WHEN d = 1 THEN '' ELSE s.cluster_id END AS block, count(*) AS n_clusters, sum(na) AS num_a, sum(da) AS den_a,
@@ -179,12 +187,12 @@ def _judged(engine: duckdb.DuckDBPyConnection, chosen: pd.DataFrame, n_tested: i
                sum(da * da) AS den_sq_a, sum(nb * nb) AS num_sq_b, sum(nb * d) AS num_den_b, CAST(sum(d * d) AS DOUBLE) AS den_sq_b,
                sum(na * nb) AS num_a_num_b, sum(na * d) AS num_a_den_b, sum(da * nb) AS den_a_num_b, sum(da * d) AS den_a_den_b
         FROM sums AS s JOIN baskets AS k ON k.cluster_id = s.cluster_id GROUP BY s.rule, block ORDER BY s.rule, block""").df()
-    whole = """
-        SELECT CAST(count(*) AS DOUBLE) AS n_clusters, CAST(sum(d) AS DOUBLE) AS den_b, CAST(sum(d * d) AS DOUBLE) AS den_sq_b
-        FROM (SELECT count(DISTINCT basket) AS d FROM basket_held GROUP BY cluster_id)"""
+    whole = """SELECT CAST(count(*) AS DOUBLE) AS n_clusters, CAST(sum(d) AS DOUBLE) AS den_b, CAST(sum(d * d) AS DOUBLE) AS den_sq_b
+               FROM basket_clusters"""
     rest = engine.execute(whole).df().iloc[0]
     engine.unregister("rules_chosen")
-    for rule, joint in blocks.groupby("rule"):
+    for rule, part in blocks.groupby("rule"):
+        joint = part.drop(columns=["rule", "block"])
         absent = {c: all_of - joint[c].sum() for c, all_of in rest.items()}
         if absent["n_clusters"] >= 1:
             joint = pd.concat([joint, pd.DataFrame([absent])], ignore_index=True).fillna(0.0)
