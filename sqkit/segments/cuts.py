@@ -78,7 +78,7 @@ def spent_sql(spans: Mapping[str, tuple[date, date]], orders: str = "order_facts
         inside = f"ordered_on >= DATE '{since}'" + ("" if before == end else f" AND ordered_on < DATE '{before}'")
         parts.append(f"CAST(sum(CASE WHEN {inside} THEN net_fen ELSE 0 END) AS BIGINT) AS spend_{suffix}")
         if suffix in detail:
-            parts.append(f"CAST(sum(CASE WHEN {inside} AND net_fen > 0 THEN 1 ELSE 0 END) AS INTEGER) AS n_{suffix}")
+            parts.append(f"CAST(count(CASE WHEN {inside} AND net_fen > 0 THEN 1 END) AS INTEGER) AS n_{suffix}")
             parts.append(f"max(CASE WHEN {inside} AND net_fen > 0 THEN ordered_on END) AS last_{suffix}")
     return f"""SELECT member_id, min(first_ordered_on) AS first_on, {", ".join(parts)} FROM {orders} AS o
                WHERE member_id IS NOT NULL AND ordered_on < DATE '{end}'
