@@ -38,7 +38,8 @@ class Curve:
     Attributes
     ----------
     frame : DataFrame
-        One row per day of the grid: ``day, survival, low, high, at_risk``. It ends where fewer than ``least_at_risk`` are observed.
+        One row per day of the grid: ``day, survival, low, high, at_risk``. It ends where fewer than ``least_at_risk`` are
+        observed (or a fifth of all, if that is less).
     n, n_events, n_clusters : int
     median, median_low, median_high : float
         Days until half have gone; NaN where the curve (or the bound) does not reach a half.
@@ -206,7 +207,7 @@ def curve(frame: pd.DataFrame, level: float = 0.95) -> Curve:
     counts = _Counts.of(frame)
     risk = counts.risk[0]
     survival = np.cumprod(1 - np.diff(counts.sums(1)[0]))
-    watched = np.flatnonzero(risk >= min(rules()["survival"]["least_at_risk"], risk.max()))
+    watched = np.flatnonzero(risk >= min(rules()["survival"]["least_at_risk"], risk.max() / 5))
     last = int(watched.max()) if len(watched) else 0
     days = np.unique(np.linspace(0, last, min(_GRID, last + 1)).round().astype(int))
     se, clusters = _spread(frame, counts, days)
