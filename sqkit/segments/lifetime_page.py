@@ -13,7 +13,7 @@ from sqkit.segments.lifetime_view import Story
 __all__ = ["LIMITS", "REFERENCES", "findings", "sheets", "shown"]
 
 LIMITS = [
-    "lifetime_limit_stationary", "lifetime_limit_increment", "lifetime_limit_cohort", "lifetime_limit_days", "lifetime_limit_choice",
+    "lifetime_limit_stationary", "lifetime_limit_increment", "lifetime_limit_cohort", "lifetime_limit_days", "lifetime_note_models", "lifetime_limit_choice",
     "lifetime_limit_calendar", "limits_clusters", "limits_descriptive",
 ]  # fmt: skip
 REFERENCES = ["lifetime_ref_bg", "lifetime_ref_mbg", "lifetime_ref_pareto", "lifetime_ref_gamma"]

@@ -18,11 +18,12 @@ from sqkit.segments.lifetime.value import inflation, reliability
 __all__ = [
     "DECILE_COLUMNS", "LEVEL", "MODEL_COLUMNS", "Story", "axis", "cohort_notes", "cut_title", "decile_rows", "group_rows", "groups_note",
     "groups_title", "model_rows", "period_of", "reason", "reliable_note", "reliable_rows", "reliable_title", "sentences", "story",
-    "title", "tracking_note", "tracking_rows", "untold_holds", "untold_value", "value_note", "value_rows", "value_title",
+    "title", "tracking_note", "tracking_rows", "units", "untold_holds", "untold_value", "value_note", "value_rows", "value_title",
 ]  # fmt: skip
 
 LEVEL = "95%"
 TENTHS = 10
+STILL_CUSTOMERS = 0.6  # with a higher chance of still being customers nobody is given up
 DECILE_COLUMNS = {
     "decile": "lifetime_col_decile", "n": "lifetime_col_members", "purchases": "lifetime_col_purchases", "value": "lifetime_col_value",
     "share": "lifetime_col_share", "alive": "lifetime_col_alive", "repeat": "lifetime_col_repeat", "silent": "lifetime_col_silent",
@@ -116,6 +117,11 @@ def reason(s: Story, lang: Lang) -> Text:
     return phrase(f"lifetime_reason_{s.refusal}", lang)
 
 
+def units(s: Story, lang: Lang) -> Text:
+    """Return what the intervals are computed over."""
+    return phrase(f"lifetime_units_{s.cohort.unit}", lang)
+
+
 def sentences(s: Story, lang: Lang) -> list[Text]:
     """Return what, why (not) to trust it and what to do: three computed sentences for the top of the page."""
     if s.refusal:
@@ -161,6 +167,9 @@ def _todo(s: Story, lang: Lang) -> Text:
     d = s.outlook.deciles
     top, low = d[d["decile"] <= 2], d[d["decile"] > TENTHS - 3]
     mean = {k: float(low[k] @ low["n"] / low["n"].sum()) for k in ("silent_days", "alive_share")}
+    if not mean["alive_share"] < STILL_CUSTOMERS:
+        share = number(float(top["share"].sum()), "lifetime_top_share", "share", lang)
+        return phrase("lifetime_do_top_only", lang, n=_heads(top["n"].sum(), lang), top=share)
     return phrase(
         "lifetime_do_top", lang, n=_heads(top["n"].sum(), lang), n_low=_heads(low["n"].sum(), lang),
         silent=number(mean["silent_days"], "lifetime_silent_days", "count", lang),
@@ -225,7 +234,7 @@ def groups_note(s: Story, lang: Lang) -> Text:
         return labels.raw("")
     return phrase(
         "lifetime_note_groups", lang, n=labels.count(s.back.n_members, lang), model=phrase(f"lifetime_model_{s.back.fitted.id}", lang),
-        until=labels.day(s.back.until, lang), last=labels.fixed(7), level=labels.fixed(LEVEL),
+        until=labels.day(s.back.until, lang), last=labels.fixed(7), level=labels.fixed(LEVEL), units=units(s, lang),
     )  # fmt: skip
 
 
@@ -384,7 +393,7 @@ def reliable_note(s: Story, lang: Lang) -> Text:
     if s.tenths is None or s.tenths.empty:
         return labels.raw("")
     span = labels.period(s.back.until + timedelta(1), s.back.ahead, lang)
-    return phrase("lifetime_note_reliable", lang, period=span, level=labels.fixed(LEVEL))
+    return phrase("lifetime_note_reliable", lang, period=span, level=labels.fixed(LEVEL), units=units(s, lang))
 
 
 def axis(which: str, lang: Lang) -> str:

@@ -8,7 +8,7 @@ import pandas as pd
 
 from sqkit import labels
 from sqkit.labels import Lang, Text, interval, join, number, phrase
-from sqkit.segments.lifetime_view import LEVEL, Story, reason
+from sqkit.segments.lifetime_view import LEVEL, Story, reason, units
 
 __all__ = [
     "curve_rows", "curve_title", "curves_note", "multiple_note", "multiple_rows", "multiple_title", "untold_curves", "untold_multiple",
@@ -63,7 +63,7 @@ def curves_note(s: Story, lang: Lang) -> Text:
     if s.curves is None or s.curves.empty:
         return labels.raw("")
     n = int(s.curves.drop_duplicates("cohort_on")["n"].sum())
-    return phrase("lifetime_note_curves", lang, n=labels.count(n, lang), level=labels.fixed(LEVEL))
+    return phrase("lifetime_note_curves", lang, n=labels.count(n, lang), level=labels.fixed(LEVEL), units=units(s, lang))
 
 
 def untold_curves(s: Story, lang: Lang) -> tuple[Text, Text, Text]:
@@ -111,7 +111,7 @@ def multiple_note(s: Story, lang: Lang) -> Text:
     if s.multiple is None:
         return labels.raw("")
     spans = {k: labels.period(p.first, p.last, lang) for k, p in (("period", s.multiple.now), ("before", s.multiple.before))}
-    text = phrase("lifetime_note_multiple", lang, level=labels.fixed(LEVEL), **spans)
+    text = phrase("lifetime_note_multiple", lang, level=labels.fixed(LEVEL), units=units(s, lang), **spans)
     return join([labels.count(sum(s.multiple.n), lang), text], lang, "small_separator")
 
 

@@ -35,6 +35,8 @@ class Cohort:
         Members with a purchase; those of the cohort; accounts left out as tills: at least 60 days with purchases, 20 times the median member's, and more than every second day.
     n_clusters : int
         Groups (or stores) and shards of members without one that are resampled.
+    unit : str
+        What the clusters are: ``groups``, ``stores`` or ``members``.
     n_mature, n_mature_repeat : int
         Members of the cohort observed for at least 180 days, and those of them who bought on a second day.
     """
@@ -45,6 +47,7 @@ class Cohort:
     n_members: int
     n_tills: int
     n_clusters: int
+    unit: str
     n_mature: int
     n_mature_repeat: int
 
@@ -109,7 +112,11 @@ def cohort(reading: Reading) -> Cohort:
     buyers, tills = reading.engine.execute(
         f"SELECT count(DISTINCT member_id), count(DISTINCT CASE WHEN is_till THEN member_id END) FROM {table}"
     ).fetchone()
-    return Cohort(kind, since, buyers, members, tills, clusters, old, again)
+    grouped, stored = reading.engine.execute(
+        "SELECT coalesce(bool_or(cluster_id LIKE 'group:%'), FALSE), coalesce(bool_or(cluster_id LIKE 'store:%'), FALSE) FROM member_facts"
+    ).fetchone()
+    unit = "groups" if grouped else "stores" if stored else "members"
+    return Cohort(kind, since, buyers, members, tills, clusters, unit, old, again)
 
 
 def histories(reading: Reading, until: date, ahead: date | None = None, *, detail: bool = False) -> pd.DataFrame:
