@@ -24,7 +24,7 @@ def remembered(function: Callable) -> Callable:
 
     @wraps(function)
     def once(reading: Reading, *args: object) -> object:
-        key = (function.__qualname__, *args)
+        key = (function.__module__, function.__qualname__, *args)
         if key not in reading.memory:
             reading.memory[key] = function(reading, *args)
         return reading.memory[key]
