@@ -5,7 +5,6 @@ Nothing here opens a file of data or a clock: days, engines and frames come in a
 
 from __future__ import annotations
 
-import hashlib
 import hmac
 import tomllib
 from collections.abc import Iterable, Mapping
@@ -270,7 +269,7 @@ def is_held_out(rules: Policy, unit_id: str) -> bool:
     >>> is_held_out(Policy(holdout_share=0.0), "group:G001")
     False
     """
-    drawn = hmac.new(rules.holdout_seed.encode(), unit_id.encode("utf-8", "surrogatepass"), hashlib.sha256).digest()
+    drawn = hmac.digest(rules.holdout_seed.encode(), unit_id.encode("utf-8", "surrogatepass"), "sha256")
     return int.from_bytes(drawn[:8], "big") < rules.holdout_share * 2**64
 
 

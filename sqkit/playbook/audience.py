@@ -56,7 +56,7 @@ def audience(
     alone = people["group_id"] == ""
     drawn = [
         is_held_out(rules, f"member:{m}") if a else bool(h)
-        for m, a, h in zip(people["member_id"], alone, people["is_held_out"], strict=True)
+        for m, a, h in zip(people["member_id"].tolist(), alone.tolist(), people["is_held_out"].tolist(), strict=True)
     ]
     people["is_held_out"] = np.array(drawn, bool)
     people["is_other_store"] = (people["store_id"] != reading.store) if reading.store else False

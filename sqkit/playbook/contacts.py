@@ -6,7 +6,6 @@ and no effect of a contact. Only the comparison with the holdout can tell an eff
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
@@ -117,7 +116,7 @@ def assemble(
     given = checked(candidates)
     day = reading.as_of + timedelta(days=1)
     people = audience(reading, given["member_id"], rules, day, sent)
-    people["pseudonym"] = people["member_id"].map(pseudonyms(people["member_id"], key or secret_key()))
+    people["pseudonym"] = people["member_id"].map(pseudonyms(people["member_id"].tolist(), key or secret_key()))
     rows, unreachable, funnel = choose(given, people, rules, day)
     has = reading.source.has
     return ContactList(rows, unreachable, funnel, day, rules, has("consents"), has("deliveries"))
@@ -139,12 +138,18 @@ def checked(candidates: Sequence[pd.DataFrame]) -> pd.DataFrame:
     filled = [f[list(COLUMNS)] for f in frames if len(f)]
     made = pd.concat(filled, ignore_index=True) if filled else pd.DataFrame({c: pd.Series(dtype=object) for c in COLUMNS})
     made[VALUES] = made[VALUES].astype(float)
-    known = set(made["member_id"])
-    leaks = [r.reason for r in made.itertuples() if any(_names(v, r.member_id, known) for v in r.detail.values())]
+    members = made["member_id"].tolist()
+    known = set(members)
+    leaks = {
+        reason
+        for member, reason, detail in zip(members, made["reason"].tolist(), made["detail"].tolist(), strict=True)
+        for value in detail.values()
+        if isinstance(value, str) and (value in known or (len(member) >= 5 and member in value))
+    }
     if leaks:
         raise ContractError(
             "candidates of the contact list",
-            [f"detail of {reason!r} names a member; leave ids out" for reason in sorted(set(leaks))],
+            [f"detail of {reason!r} names a member; leave ids out" for reason in sorted(leaks)],
         )
     return made
 
@@ -154,10 +159,10 @@ def _faults(frame: pd.DataFrame) -> list[str]:
     found = [f"lacks the column {c!r}. Needed: {', '.join(COLUMNS)}" for c in lacking]
     if lacking or frame.empty:
         return found
-    bad = frame.index[[not isinstance(m, str) or not m for m in frame["member_id"]]]
+    bad = frame.index[[not isinstance(m, str) or not m for m in frame["member_id"].tolist()]]
     if len(bad):
         found.append(f"member_id is empty or no text in {len(bad)} rows, first in row {bad[0]}. Allowed: the id as text")
-    reasons = sorted({str(r) for r in frame["reason"]} - set(REASONS))
+    reasons = sorted({str(r) for r in frame["reason"].unique()} - set(REASONS))
     found += [unknown("reason", r, REASONS) for r in reasons]
     try:
         value, low, high = (frame[c].astype(float).to_numpy() for c in VALUES)
@@ -176,14 +181,10 @@ def _faults(frame: pd.DataFrame) -> list[str]:
         found.append(
             f"value_cny lies outside value_low to value_high in {int(crossed.sum())} rows. Allowed: low <= value <= high"
         )
-    plain = sum(not isinstance(d, dict) for d in frame["detail"])
+    plain = sum(not isinstance(d, dict) for d in frame["detail"].tolist())
     if plain:
         found.append(f"detail is no dict in {plain} rows. Allowed: a dict of placeholder to value")
     return found
-
-
-def _names(value: Any, member_id: str, known: set[str]) -> bool:
-    return isinstance(value, str) and (value in known or (len(member_id) >= 5 and member_id in value))
 
 
 def choose(
@@ -199,8 +200,9 @@ def choose(
         One row per candidate member, as :func:`sqkit.playbook.audience.audience` returns it, with ``pseudonym``.
     """
     offers = candidates.merge(people, on="member_id", how="left", validate="many_to_one")
+    offers["reason"] = offers["reason"].astype(object)
     offers["rank"] = offers["reason"].map({r: i for i, r in enumerate(REASONS)}).astype(int)
-    offers["text"] = [_canonical(d) for d in offers["detail"]]
+    offers["text"] = [repr(sorted(d.items(), key=lambda item: str(item[0]))) for d in offers["detail"].tolist()]
     offers["planned"], offers["barrier"] = _channels(offers, rules)
     by = ["member_id", "value_cny", "rank", "value_low", "value_high", "text"]
     offers = offers.sort_values(by, ascending=[True, False, True, False, False, True], kind="stable", na_position="last")
@@ -210,9 +212,9 @@ def choose(
     best = open_first.drop_duplicates("member_id").copy()  # the strongest open reason, else the strongest
     best["further"] = [
         tuple(r for i, r in enumerate(REASONS) if i != rank and int(bits[m]) >> i & 1)
-        for m, rank in zip(best["member_id"], best["rank"], strict=True)
+        for m, rank in zip(best["member_id"].tolist(), best["rank"].tolist(), strict=True)
     ]
-    best["due_on"] = [_due(d, day) for d in best["detail"]]
+    best["due_on"] = [_due(d, day) for d in best["detail"].tolist()]
     best = best.sort_values(["value_cny", "pseudonym"], ascending=[False, True], kind="stable", na_position="last")
     shut = best[best["barrier"] != ""]
     ranked = best[best["barrier"] == ""]
@@ -265,10 +267,6 @@ def _within_capacity(ranked: pd.DataFrame, owner: pd.Series, rules: Policy) -> p
     rest = ranked.loc[others].groupby(owner[others]).cumcount().reindex(ranked.index)
     taken = owner.map(first.groupby(owner).sum())
     return first | (rest < rules.per_guide_per_day - taken)
-
-
-def _canonical(detail: dict[str, Any]) -> str:
-    return json.dumps(detail, sort_keys=True, default=str, ensure_ascii=False)
 
 
 def _due(detail: dict[str, Any], day: date) -> date:

@@ -24,9 +24,7 @@ __all__ = [
 QUANTITIES = ("contact_members", "contact_value", "contact_left_out", "contact_detail")
 SUMMARY_COLUMNS = {k: f"contacts_col_{k}" for k in ("reason", "n", "held", *CHANNELS, "value", "interval", "untold")}
 STORE_COLUMNS = {k: f"contacts_col_{k}" for k in ("store", "n", "held", "guides", "busiest")}
-TOP_COLUMNS = {
-    k: f"contacts_col_{k}" for k in ("pseudonym", "reason", "detail", "channel", "due", "store", "staff", "value", "interval")
-}
+TOP_COLUMNS = {k: f"contacts_col_{k}" for k in ("pseudonym", "reason", "detail", "via", "due", "value")}
 FUNNEL_COLUMNS = {k: f"contacts_col_{k}" for k in ("step", "members")}
 SHOWN = 15
 
@@ -118,7 +116,9 @@ def summary_rows(made: ContactList, reading: Reading, lang: Lang) -> list[dict[s
             continue
         mine = rows[~rows["is_holdout"]]
         told = mine[mine["value_cny"].notna()]
-        value, low, high = (float(told[c].sum(skipna=False)) if len(told) else np.nan for c in ("value_cny", "value_low", "value_high"))
+        value, low, high = (
+            float(told[c].sum(skipna=False)) if len(told) else np.nan for c in ("value_cny", "value_low", "value_high")
+        )
         found.append(
             {
                 "reason": _reason(reason, lang),
@@ -175,12 +175,9 @@ def top_rows(made: ContactList, reading: Reading, lang: Lang, most: int = SHOWN)
             "pseudonym": labels.name(row.pseudonym),
             "reason": _reason(row.reason, lang),
             "detail": reason_text(row.reason, row.detail, lang, reading.currency),
-            "channel": phrase(f"contacts_channel_{row.channel}", lang),
+            "via": _via(row, reading, lang),
             "due": labels.day(row.due_on, lang),
-            "store": _store(row.store_id, reading, lang),
-            "staff": labels.name(plain_name(row.staff_id)),
-            "value": phrase("contacts_no_value", lang) if pd.isna(row.value_cny) else _price(row.value_cny, reading, lang),
-            "interval": _row_span(row, reading, lang),
+            "value": _row_value(row, reading, lang),
         }
         for row in made.contacts.head(most).itertuples(index=False)
     ]
@@ -190,10 +187,19 @@ def _price(value: float, reading: Reading, lang: Lang) -> Text:
     return number(value, "contact_value", "price", lang, reading.currency)
 
 
-def _row_span(row: object, reading: Reading, lang: Lang) -> Text:
+def _via(row: object, reading: Reading, lang: Lang) -> Text:
+    parts = [phrase(f"contacts_channel_{row.channel}", lang), _store(row.store_id, reading, lang)]
+    return join([*parts, *([labels.name(plain_name(row.staff_id))] if row.staff_id else [])], lang, "small_separator")
+
+
+def _row_value(row: object, reading: Reading, lang: Lang) -> Text:
+    if pd.isna(row.value_cny):
+        return phrase("contacts_no_value", lang)
+    value = _price(row.value_cny, reading, lang)
     if pd.isna(row.value_low) or row.value_low == row.value_high:
-        return raw("")
-    return interval(row.value_low, row.value_high, "contact_value", "price", lang, reading.currency)
+        return value
+    span = interval(row.value_low, row.value_high, "contact_value", "price", lang, reading.currency)
+    return phrase("contacts_value_interval", lang, value=value, interval=span)
 
 
 def top_title(made: ContactList, reading: Reading, lang: Lang, most: int = SHOWN) -> Text:

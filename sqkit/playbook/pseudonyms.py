@@ -8,7 +8,6 @@ whoever loses the key can no longer trace a list back, and whoever changes it ch
 from __future__ import annotations
 
 import base64
-import hashlib
 import hmac
 import os
 import secrets
@@ -57,7 +56,7 @@ def pseudonym(member_id: str, key: bytes) -> str:
     >>> pseudonym("M0000001", b"k" * 16) == pseudonym("M0000001", b"k" * 16)
     True
     """
-    digest = hmac.new(key, member_id.encode("utf-8", "surrogatepass"), hashlib.sha256).digest()
+    digest = hmac.digest(key, member_id.encode("utf-8", "surrogatepass"), "sha256")
     return "P" + base64.b32encode(digest[:10]).decode("ascii")
 
 
