@@ -76,7 +76,7 @@ def listed(rows, people, sent, rules):
 
 
 @given(cases(), st.randoms(use_true_random=False))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 def test_the_list_keeps_every_rule(case, order):
     rows, people, sent, rules = case
     made, away, funnel = listed(*case)

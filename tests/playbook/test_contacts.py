@@ -184,7 +184,7 @@ def test_nobody_to_contact_is_said_with_the_reason(source):
 
 @pytest.fixture(scope="module")
 def brand(tmp_path_factory):
-    return worlds.brand(tmp_path_factory.mktemp("brand"), "brand", seed=5, members=1500, stores=3)
+    return worlds.brand(tmp_path_factory.mktemp("brand"), "brand", seed=5, members=900, stores=3)
 
 
 @pytest.fixture(scope="module")
