@@ -11,7 +11,7 @@ import planted
 import pytest
 import worlds
 
-from sqkit import baskets
+from sqkit import baskets, labels
 from sqkit.baskets import view
 from sqkit.config import real_data_home
 from sqkit.errors import InputError
@@ -92,7 +92,7 @@ def groceries():
 
 def test_groceries_as_published(groceries):
     con, numbers = groceries
-    pairs, n_baskets, n_pairs = baskets.pair_rules(con, "SELECT * FROM held", least=1, keep_all=True)
+    pairs, n_baskets, n_pairs = baskets.pair_rules(con, "SELECT * FROM held", least=1, keep_all=True, most_items=200)
     assert n_baskets == numbers["n"] and n_pairs == len(pairs)
     sizes = pairs.groupby("first")["n_first"].first()
     assert {k: sizes[k] for k in numbers["top"]} == numbers["top"]
@@ -101,7 +101,7 @@ def test_groceries_as_published(groceries):
     rule = pairs.set_index(["first", "then"]).loc[(first, then)]
     assert rule["lift"] == pytest.approx(lift, abs=5e-7) and rule["n_together"] == together
     assert rule["confidence"] >= 0.25 and rule["support"] >= 0.006
-    kept, _, _ = baskets.pair_rules(con, "SELECT * FROM held", most=300)
+    kept, _, _ = baskets.pair_rules(con, "SELECT * FROM held", most=300, most_items=200)
     best = kept.set_index(["first", "then"]).loc[(first, then)]
     assert best["low"] < lift < best["high"] and kept["confidence"].is_monotonic_decreasing and (kept["lift"] > 1).all()
 
@@ -203,6 +203,7 @@ def test_refusals(store_home):
     for lang in ("zh", "en"):
         assert view.untold_rules(one, baskets.basket_rules(one), lang) and view.untold_next(one, baskets.transitions(one), lang)
         assert view.untold_audience(one, baskets.audience(one), lang)
+        assert view.rules_title(baskets.basket_rules(one), lang).plain == labels.phrase("basket_question", lang).plain
     with pytest.raises(InputError, match="level"):
         baskets.basket_rules(reading, "colour")
 

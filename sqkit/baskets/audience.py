@@ -89,6 +89,9 @@ def audience(reading: Reading, step: int = 91, most: int = 10) -> Audience:
     had it, and each category's level. Learnt on one quarter, judged on the next, then fitted on that one to look forward.
     Descriptive: who would buy anyway, not whom an offer would move.
 
+    Calibration slope on the unseen quarter, mean over five demo brands of 6,000 members with its Monte-Carlo error: 1.00 (0.02) in
+    `baseline`, 0.98 (0.05) in `quiet`; for new categories 0.98 (0.03) and 0.98 (0.04), by ``benchmarks/upgrade_calibration.py``.
+
     Refusals: no items or categories (``missing``), less than 90 days before two whole quarters (``short``), fewer than 50 purchases
     of categories in a quarter (``few_events``).
     """

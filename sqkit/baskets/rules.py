@@ -18,7 +18,7 @@ from sqkit.reading import Reading, remembered
 __all__ = ["NEEDS", "Rules", "basket_rules", "lines", "pair_rules"]
 
 NEEDS = {"product": ("orders", "order_items"), "category": ("orders", "order_items", "products.category")}
-LEAST_TOGETHER, LEAST_BASKETS, MOST_ITEMS, KEPT_DAYS = 20, 200, 300, 550
+LEAST_TOGETHER, LEAST_BASKETS, MOST_ITEMS, KEPT_DAYS = 20, 200, 150, 550
 COLUMNS = [
     "first", "then", "n", "n_first", "n_then", "n_together", "support", "confidence", "base", "lift", "low", "high", "p_adjusted",
     "is_kept",
@@ -110,7 +110,13 @@ def basket_rules(reading: Reading, level: Literal["product", "category"] = "prod
 
 
 def pair_rules(
-    engine: duckdb.DuckDBPyConnection, held: str, *, least: int = LEAST_TOGETHER, keep_all: bool = False, most: int = 24
+    engine: duckdb.DuckDBPyConnection,
+    held: str,
+    *,
+    least: int = LEAST_TOGETHER,
+    keep_all: bool = False,
+    most: int = 24,
+    most_items: int = MOST_ITEMS,
 ) -> tuple[pd.DataFrame, int, int]:
     """Find rules among all pairs of items.
 
@@ -125,6 +131,9 @@ def pair_rules(
     most : int
         Most rules that get an interval and are returned, by exact p-value.
 
+    most_items : int
+        Only so many items, the most bought, are paired.
+
     Returns
     -------
     DataFrame
@@ -137,12 +146,12 @@ def pair_rules(
     Notes
     -----
     Pairs pass an exact binomial tail first (Holm over all pairs tested), then the clustered interval of the lift, whose p-value is
-    multiplied by all pairs tested. At most 300 items, the most bought, are paired.
+    multiplied by all pairs tested.
     """
     engine.execute(f"CREATE OR REPLACE TEMP TABLE basket_held AS {held}")
     n_baskets = engine.execute("SELECT count(DISTINCT basket) FROM basket_held").fetchone()[0]
     pairs = engine.execute(f"""
-        WITH sizes AS (SELECT item, count(*) AS n FROM basket_held GROUP BY item ORDER BY n DESC, item LIMIT {MOST_ITEMS}),
+        WITH sizes AS (SELECT item, count(*) AS n FROM basket_held GROUP BY item ORDER BY n DESC, item LIMIT {most_items}),
         kept AS (SELECT h.basket, h.item FROM basket_held AS h JOIN sizes AS s ON s.item = h.item),
         together AS (SELECT a.item AS first, b.item AS "then", count(*) AS n_together FROM kept AS a JOIN kept AS b
                      ON b.basket = a.basket AND b.item <> a.item GROUP BY a.item, b.item HAVING count(*) >= {least})

@@ -33,7 +33,9 @@ def _missing(reading: Reading, question: str, missing: list[str], lang: Lang) ->
 
 
 def rules_title(found: Rules, lang: Lang) -> Text:
-    """Return the rule of highest confidence, or that no two things go together."""
+    """Return the rule of highest confidence, that no two things go together, or (where it cannot be told) the question."""
+    if found.state != "ok":
+        return phrase("basket_question", lang)
     if found.rules.empty:
         return phrase("basket_title_none", lang, n=number(found.n_baskets, "basket_count", "count", lang))
     r = found.rules.iloc[0]

@@ -141,7 +141,9 @@ def _cluster_name(found: Clusters, cluster: int, lang: Lang) -> Text:
 
 
 def cluster_title(found: Clusters, lang: Lang) -> Text:
-    """Return the finding of the clustering: how many clusters reproduce, or that none does."""
+    """Return the finding of the clustering: how many clusters reproduce, or that none does; the question where nothing was tried."""
+    if found.trials.empty:
+        return phrase("cluster_question", lang)
     if not found.k:
         return phrase("cluster_title_none", lang, tried=labels.fixed(len(found.trials)))
     share = number(found.sizes["share"].iloc[0], "cluster_share", "share", lang)

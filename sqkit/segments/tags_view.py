@@ -116,7 +116,9 @@ def standing_title(found: Standing, lang: Lang) -> Text:
 
 def standing_note(found: Standing, lang: Lang) -> Text:
     """Return the small print: what stands for what."""
-    return phrase("standing_note", lang, added=join([phrase(f"standing_added_{k}", lang) for k in found.added_by], lang))
+    return phrase(
+        "standing_note", lang, added=join([phrase(f"standing_added_{k}", lang) for k in found.added_by or ["none"]], lang)
+    )
 
 
 def standing_rows(found: Standing, lang: Lang) -> list[dict[str, Text]]:

@@ -123,5 +123,9 @@ def untold_upgrade(reading: Reading, found: Upgrade, lang: Lang) -> tuple[Text, 
     if found.reason == "missing":
         needed = phrase("needed_table", lang, what=words.missing_names(reading, found.missing, lang))
         return question, words.missing_text(reading, found.missing, lang), needed
+    if found.reason == "unstable":
+        counts = {"expected": _expected(found), "happened": found.calibration.n_events}
+        told = {k: number(v, "upgrade_expected", "count", lang) for k, v in counts.items()}
+        return question, phrase("upgrade_unstable", lang, **told), phrase("upgrade_need_steady", lang)
     need = {"short": "upgrade_need_history", "few_events": "upgrade_need_events", "messages": "upgrade_need_orders"}
     return question, phrase(f"upgrade_{found.reason}", lang), phrase(need[found.reason], lang)

@@ -143,6 +143,50 @@ def test_a_short_history_and_no_orders_are_refused(store_home):
     assert found.reason == "missing" and "order" in view.untold_upgrade(none, found, "en")[1].plain
 
 
+def ageing_shop(seed: int = 1, cashier: int = 0, inflow: bool = True) -> planted.Shop:
+    """1,500 members with rates of their own; without inflow all join in the first weeks and slow down."""
+    rng, s = np.random.default_rng(seed), planted.Shop()
+    s.product("tea bag", "tea")
+    for i in range(1500):
+        start = int(rng.integers(0, 480 if inflow else 60))
+        s.member(f"M{i:04d}", joined=start)
+        rate = rng.gamma(1, 1 / 60) * (1 if inflow else 0.5)
+        days = (
+            np.unique(start + np.cumsum(rng.exponential(1 / max(rate, 1e-3), 12)).astype(int))
+            if inflow or rng.random() < 0.3
+            else []
+        )
+        for d in [start, *[int(d) for d in days if d < 540]]:
+            s.buy(f"M{i:04d}", d, "tea bag", fen=int(500 + rng.gamma(4, 300)))
+    for i in range(cashier):
+        s.buy("M0000", i % 540, "tea bag", fen=3000)
+    return s
+
+
+def test_one_cohort_that_ages_is_not_predicted(store_home):
+    """Everyone joined at once (as in CDNOW): who still buys moves up because the others fall out. Nothing is predicted."""
+    reading = worlds.reading(ageing_shop(inflow=False).open(store_home, "upgrade-cohort"))
+    found = upgrade(reading)
+    assert found.state == "cannot_tell" and found.reason in ("unstable", "few_events") and candidates(reading).empty
+    assert all(t.plain for t in view.untold_upgrade(reading, found, "en"))
+
+
+def test_a_cashiers_account_is_no_candidate(store_home):
+    reading = worlds.reading(ageing_shop(cashier=4000).open(store_home, "upgrade-cashier"))
+    found = upgrade(reading)
+    assert found.state in ("model", "base_rates", "cannot_tell")
+    assert "M0000" not in set(candidates(reading)["member_id"])
+
+
+def test_a_single_order(store_home):
+    s = planted.Shop()
+    s.product("tea bag", "tea")
+    s.member("A")
+    s.buy("A", 500, "tea bag")
+    found = upgrade(worlds.reading(s.open(store_home, "upgrade-single")))
+    assert found.state == "cannot_tell"
+
+
 def test_words(store_home):
     reading = worlds.reading(planted.brand(store_home))
     found = upgrade(reading)
