@@ -15,7 +15,7 @@ from sqkit.segments import churn, stages
 from sqkit.segments.tiers import basis, pyramid
 
 __all__ = [
-    "CHURN_COLUMNS", "CLASS_COLUMNS", "LEAST_CELL", "LOST", "STAGE_COLUMNS", "STORE_COLUMNS", "act", "bin_rows", "cell_columns", "churn_note", "churn_rows",
+    "CHURN_COLUMNS", "CLASS_COLUMNS", "LEAST_CELL", "LOST", "STAGE_COLUMNS", "STORE_COLUMNS", "act", "bin_rows", "cell_columns", "cell_notes", "churn_columns", "churn_note", "churn_rows",
     "churn_table", "churn_title", "class_rows", "earlier", "expected_label", "fixed_note", "fixed_parts", "fixed_rows", "fixed_title", "level_names",
     "money", "move_note", "move_rows", "move_title", "reliable_note", "reliable_title", "stage_note", "stage_rows", "stage_table",
     "stage_title", "store_rows", "tier_note", "tier_rows", "tier_title", "totals", "untold_churn", "untold_moves",
@@ -23,6 +23,7 @@ __all__ = [
 ]  # fmt: skip
 
 LEVEL = "95%"
+OFF = 0.05  # a bin whose interval lies farther from what was expected is off
 LEAST_CELL = 10  # stores with fewer members at stake are not shown
 LOST = ("light", "medium", "severe")
 STAGE_COLUMNS = {
@@ -339,13 +340,24 @@ def store_rows(reading: Reading, cells: pd.DataFrame, lang: Lang, most: int = 8)
 
 
 def cell_columns(reading: Reading) -> dict[str, str]:
-    """Return the columns of the table of stores, or of channels in the report of one store."""
-    return STORE_COLUMNS | ({"cell": "lifecycle_col_channel"} if reading.store else {})
+    """Return the columns of the table of stores, or of channels in the report of one store; money only where there are orders."""
+    made = STORE_COLUMNS | ({"cell": "lifecycle_col_channel"} if reading.store else {})
+    return {k: v for k, v in made.items() if basis(reading) == "orders" or not k.endswith("_value")}
+
+
+def churn_columns(reading: Reading) -> dict[str, str]:
+    """Return the columns of the table of classes; money only where there are orders."""
+    return {k: v for k, v in CHURN_COLUMNS.items() if basis(reading) == "orders" or k not in ("stake", "interval")}
 
 
 def expected_label(lang: Lang) -> str:
     """Return the name of the axis of expected shares."""
     return phrase("lifecycle_col_expected", lang).plain
+
+
+def cell_notes(reading: Reading, cells: pd.DataFrame, lang: Lang) -> list[Text]:
+    """Return why no store is shown, where none is."""
+    return [] if store_rows(reading, cells, lang) or cells.empty else [phrase("lifecycle_cells_none", lang)]
 
 
 def bin_rows(bins: pd.DataFrame, lang: Lang) -> pd.DataFrame:
@@ -359,12 +371,16 @@ def bin_rows(bins: pd.DataFrame, lang: Lang) -> pd.DataFrame:
 
 
 def reliable_title(bins: pd.DataFrame, lang: Lang) -> Text:
-    """Return the verdict of the back-test: the whole within a tenth of what was expected, or clearly beside it."""
+    """Return the verdict of the back-test: clearly beside what was expected as a whole, in several bins, or neither."""
     if bins.empty:
         return phrase("lifecycle_why_untold", lang)
     whole = _by(bins, cell="all")
     key = "over" if whole["ratio_high"] < 0.95 else "under" if whole["ratio_low"] > 1.05 else "reliable"
     told = {k: _share(whole[k], "buy_chance", lang) for k in ("expected", "observed")}
+    parts = bins[bins["cell"] != "all"]
+    off = int(((parts["expected"] < parts["low"] - OFF) | (parts["expected"] > parts["high"] + OFF)).sum())
+    if key == "reliable" and off > 1:
+        return phrase("lifecycle_title_uneven", lang, n=number(off, "buy_chance", "count", lang), **told)
     return phrase(f"lifecycle_title_{key}", lang, **told)
 
 

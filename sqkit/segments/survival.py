@@ -28,6 +28,7 @@ __all__ = [
     "score_cells",
 ]  # fmt: skip
 
+LEAST_FLIPPED = 30  # events of a cell whose clusters lie in other cells too
 _GRID = 160  # days at which bands are computed
 
 
@@ -275,24 +276,21 @@ def score_cells(frame: pd.DataFrame, by: str, rng: np.random.Generator, n_draws:
 
     Notes
     -----
-    Smallest sample: cells with fewer than 8 clusters or 5 expected events are left out of the test. Descriptive.
+    Smallest sample: cells with fewer than 8 clusters or 5 events are left out of the test; 20 clusters or 30 events where
+    clusters lie in several cells. Descriptive.
     """
     frame = _usable(frame.dropna(subset=[by]))
     draws = n_draws or rules()["survival"]["permutations"]
     none = pd.DataFrame(columns=["cell", "n", "observed", "expected", "z", "p"])
     if frame.empty:
         return none
-    sized = frame.groupby(by).agg(
-        clusters=("cluster_id", "nunique"), events=("n", lambda n: n[frame.loc[n.index, "is_event"]].sum())
-    )
-    held = sized.index[(sized["clusters"] >= ENOUGH.clusters) & (sized["events"] >= ENOUGH.events)]
-    frame = frame[frame[by].isin(held)]
-    if len(held) < 2:
+    is_nested = bool((frame.groupby("cluster_id")[by].nunique() == 1).all())
+    frame = _held(frame, by, is_nested)
+    if frame[by].nunique() < 2:
         return none
     cell, names = pd.factorize(frame[by], sort=True)
     cluster, clusters = pd.factorize(frame["cluster_id"])
     scores = _scores(frame, cell, len(names), cluster, len(clusters))
-    is_nested = bool((pd.Series(cell).groupby(cluster).nunique() == 1).all())
     observed = np.bincount(cell, frame["n"].to_numpy() * frame["is_event"].to_numpy(), len(names))
     z = _standard(scores)
     drawn = _dealt(frame, cell, cluster, len(names), rng, draws) if is_nested else _flipped(scores, rng, draws)
@@ -310,6 +308,14 @@ def score_cells(frame: pd.DataFrame, by: str, rng: np.random.Generator, n_draws:
 
 def _strata(frame: pd.DataFrame) -> np.ndarray:
     return pd.factorize(frame["stratum"])[0] if "stratum" in frame else np.zeros(len(frame), np.int64)
+
+
+def _held(frame: pd.DataFrame, by: str, is_nested: bool) -> pd.DataFrame:
+    """Return the rows of cells that are large enough; random signs need more, as few events make scores of a skew law."""
+    counted = frame.assign(events=frame["n"].where(frame["is_event"].astype(bool), 0))
+    sized = counted.groupby(by).agg(clusters=("cluster_id", "nunique"), events=("events", "sum"))
+    clusters, events = (ENOUGH.clusters, ENOUGH.events) if is_nested else (ENOUGH.full_clusters, LEAST_FLIPPED)
+    return frame[frame[by].isin(sized.index[(sized["clusters"] >= clusters) & (sized["events"] >= events)])]
 
 
 def _scores(frame: pd.DataFrame, cell: np.ndarray, n_cells: int, cluster: np.ndarray, n_clusters: int) -> np.ndarray:
