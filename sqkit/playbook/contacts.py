@@ -51,8 +51,8 @@ class ContactList:
     day : date
         The day the list is for: the one after the reading's.
     policy : Policy
-    has_consents, has_deliveries : bool
-        Whether the source records opt-outs, and posts to groups.
+    has_consents, has_deliveries, has_channels : bool
+        Whether the source records opt-outs, posts to groups, and any way to reach a member (groups or guides).
     """
 
     rows: pd.DataFrame
@@ -62,6 +62,7 @@ class ContactList:
     policy: Policy
     has_consents: bool = True
     has_deliveries: bool = True
+    has_channels: bool = True
 
     def step(self, name: str) -> int:
         """Return the count of one step of the funnel."""
@@ -119,7 +120,8 @@ def assemble(
     people["pseudonym"] = people["member_id"].map(pseudonyms(people["member_id"].tolist(), key or secret_key()))
     rows, unreachable, funnel = choose(given, people, rules, day)
     has = reading.source.has
-    return ContactList(rows, unreachable, funnel, day, rules, has("consents"), has("deliveries"))
+    has_channels = has("memberships") or has("members.guide_staff_id")
+    return ContactList(rows, unreachable, funnel, day, rules, has("consents"), has("deliveries"), has_channels)
 
 
 def checked(candidates: Sequence[pd.DataFrame]) -> pd.DataFrame:

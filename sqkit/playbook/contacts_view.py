@@ -56,11 +56,13 @@ def _by_reason(made: ContactList) -> list[tuple[str, int]]:
 
 
 def untold(made: ContactList, reading: Reading, lang: Lang) -> tuple[Text, Text, Text] | None:
-    """Return question, reason and need where the source can give no candidate at all, else None."""
+    """Return question, reason and need where the source can give no candidate, or no way to reach one, else None."""
     gives = ("orders.member_id", "messages.member_id", "members.birth_month_day", "points_ledger", "coupons.member_id")
-    if made.step("members") or any(reading.source.has(need) for need in gives):
-        return None
-    return tuple(phrase(f"contacts_untold_{part}", lang) for part in ("question", "reason", "needed"))
+    if made.step("members"):
+        key = "" if made.has_channels else "contacts_untold_channel"
+    else:
+        key = "" if any(reading.source.has(need) for need in gives) else "contacts_untold"
+    return tuple(phrase(f"{key}_{part}", lang) for part in ("question", "reason", "needed")) if key else None
 
 
 def title(made: ContactList, reading: Reading, lang: Lang) -> Text:
@@ -71,6 +73,8 @@ def title(made: ContactList, reading: Reading, lang: Lang) -> Text:
         return phrase("contacts_title", lang, n=_people(n, lang), reasons=join(parts, lang))
     if made.step(HOLDOUT):
         return phrase("contacts_title_holdout_only", lang, n=_people(made.step(HOLDOUT), lang))
+    if members and not made.has_channels:
+        return phrase("contacts_title_no_channel", lang, n=_people(members, lang, "contact_left_out"))
     if members:
         step = _step(_first_barrier(made), lang)
         return phrase("contacts_title_nobody", lang, n=_people(members, lang, "contact_left_out"), step=step)
@@ -260,7 +264,8 @@ def note(made: ContactList, reading: Reading, lang: Lang) -> Text:
     parts += [] if made.has_consents else [phrase("contacts_note_no_consents", lang)]
     parts += [] if made.has_deliveries else [phrase("contacts_note_no_deliveries", lang)]
     if len(made.unreachable):
-        parts.append(phrase("contacts_note_unreachable", lang, n=_people(len(made.unreachable), lang, "contact_left_out")))
+        key = "contacts_note_unreachable" if (made.unreachable["store_id"] != "").any() else "contacts_note_unreachable_anywhere"
+        parts.append(phrase(key, lang, n=_people(len(made.unreachable), lang, "contact_left_out")))
     return join(parts, lang, "sentence_separator")
 
 

@@ -158,6 +158,10 @@ def test_without_consents_or_deliveries_the_page_says_so(source, tmp_path):
         "records no opt-outs" in contacts_view.note(made, reading, "en").plain
         and "records no posts" in contacts_view.note(made, reading, "en").plain
     )
+    found = contacts.assemble(reading, [offers("a")], NONE_HELD, key=KEY)
+    assert contacts_view.title(found, reading, "en").plain.startswith("Cannot tell how to contact anyone today: 1 members")
+    assert "neither group nor guide; they stand in a table of their own." in contacts_view.note(found, reading, "en").plain
+    assert "groups" in contacts_view.untold(found, reading, "en")[2].plain and found.unreachable["channel"].tolist() == ["none"]
     strict = contacts.assemble(reading, [offers("a")], replace(policy(), needs_consent=True), key=KEY)
     assert strict.step("no_consent") == 1
 
