@@ -179,6 +179,8 @@ def lorenz_x(reading: Reading, lang: Lang) -> str:
 
 def lorenz_title(reading: Reading, made: Lorenz, lang: Lang) -> Text:
     """Return what the top fifth of members brings, or that too few bought to tell."""
+    if made.points.empty:
+        return phrase("cannot_tell", lang)
     ending = "_short" if made.low != made.low else "_even" if made.high < EVEN else ""
     key = f"pyramid_lorenz_title{'_messages' if basis(reading) == 'messages' else ''}{ending}"
     parts = {"top": labels.fixed("20%"), "share": number(made.top(TOP), "top_members_share", "share", lang)}
@@ -288,6 +290,8 @@ def months_title(reading: Reading, made: Panel, lang: Lang) -> Text:
     """Return the range of the upper fifth's share of monthly sales, and its latest value."""
     frame = made.frame[(made.frame["grain"] == "month") & made.frame["tier"].isin(list(pyramid().cuts)[:-1])]
     shares = frame.groupby("first_on")["amount_share"].sum()
+    if shares.empty:
+        return phrase("cannot_tell", lang)
     low, high, last = _number(reading, "amount_share", made.basis, lang, shares.min(), shares.max(), shares.iloc[-1])
     key = f"pyramid_months_title{'_messages' if made.basis == 'messages' else ''}"
     return phrase(key, lang, months=number(len(shares), "months_charted", "count", lang), low=low, high=high, last=last)
@@ -357,6 +361,8 @@ def untold(reading: Reading, made: Heads | Panel | Lorenz | Transitions, lang: L
         Lorenz: "pyramid_question_lorenz",
     }
     empty = made.points.empty if isinstance(made, Lorenz) else made.frame.empty
+    if isinstance(made, Panel) and not empty:
+        empty = not (made.frame["grain"] == "month").any()
     if not empty:
         return None
     question, least = phrase(keys[type(made)], lang), _days(pyramid().least_lookback, lang)

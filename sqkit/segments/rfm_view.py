@@ -86,7 +86,7 @@ def _ranged(value: Text, low: float, high: float, metric: str, display: str, lan
 def rfm_dots(reading: Reading, made: Rfm, lang: Lang) -> pd.DataFrame:
     """Return segments for ``charts.dots`` (display ``share``): share of the buyers with its interval, accent on those going cold."""
     rows = []
-    for row in made.frame[~made.frame["is_small"]].itertuples(index=False):
+    for row in made.frame[~made.frame["is_small"].astype(bool)].itertuples(index=False):
         text = labels.plain_number(row.share, "share", lang)
         if made.basis == "orders":
             text = phrase("rfm_chart_text", lang, share=text, sales=labels.plain_number(row.revenue_share, "share", lang)).plain
@@ -98,7 +98,7 @@ def rfm_dots(reading: Reading, made: Rfm, lang: Lang) -> pd.DataFrame:
 
 def rfm_title(reading: Reading, made: Rfm, lang: Lang) -> Text:
     """Return the finding: which segment brings the most, and which valuable members are going cold."""
-    shown = made.frame[~made.frame["is_small"]].set_index("segment")
+    shown = made.frame[~made.frame["is_small"].astype(bool)].set_index("segment")
     if not made.enough or shown.empty:
         return phrase("rfm_title_short", lang, n=labels.count(made.n_members, lang))
     cooling = COOLING[made.basis]
@@ -170,7 +170,7 @@ def sheets(reading: Reading, made: Rfm, lang: Lang) -> dict[str, pd.DataFrame]:
     """Return the sheets for the workbook: segments by name with their actions, and the score triples; money in major units."""
     if not made.enough:
         return {}
-    frame, cells, least = made.frame[~made.frame["is_small"]].copy(), made.cells.copy(), rules().least_cell
+    frame, cells, least = made.frame[~made.frame["is_small"].astype(bool)].copy(), made.cells.copy(), rules().least_cell
     frame.insert(1, "action", [rules().segments[made.basis][s].text("do", lang) for s in frame["segment"]])
     frame["segment"] = [segment_name(made, s, lang).plain for s in frame["segment"]]
     for table in (frame, cells):

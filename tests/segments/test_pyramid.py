@@ -13,6 +13,7 @@ import worlds
 
 from sqkit.segments import pyramid as segments
 from sqkit.segments import pyramid_view as view
+from sqkit.segments import rfm, rfm_view
 from sqkit.segments.tiers import pyramid, tier_table
 
 FIRST, LAST = date(2025, 1, 1), date(2026, 3, 31)
@@ -188,6 +189,41 @@ def test_sources_that_cannot_be_tiered_say_so(store_home, in_store):
     for made in (segments.heads(bare), segments.panel(bare), segments.transitions(bare), segments.lorenz(bare)):
         assert "neither" in str(view.untold(bare, made, "en")[1])
     assert view.untold(short, segments.lorenz(short), "en") is None
+
+
+def test_every_title_note_and_row_stands_where_there_is_nothing(store_home, in_store):
+    members = [{"member_id": "a", "joined_at": "2025-01-01 09:00:00"}]
+    empty = {"members": members, "orders": []}
+    short = [order(0, "a", "2026-03-05", 100)]
+    readings = [
+        worlds.reading(worlds.admit(store_home, "nothing-1", {"members": members}, FIRST, LAST)),
+        worlds.reading(worlds.admit(store_home, "nothing-2", empty, FIRST, LAST)),
+        worlds.reading(worlds.admit(store_home, "nothing-3", {"members": members, "orders": short}, date(2026, 3, 1), LAST)),
+    ]
+    for reading in readings:
+        heads, months, spread, moves = (
+            f(reading) for f in (segments.heads, segments.panel, segments.lorenz, segments.transitions)
+        )
+        scored = rfm.rfm(reading)
+        for lang in ("zh", "en"):
+            made = [
+                view.heads_title(reading, heads, lang), view.heads_note(reading, heads, lang), view.months_title(reading, months, lang),
+                view.months_note(reading, months, lang), view.lorenz_title(reading, spread, lang), view.lorenz_note(reading, spread, lang),
+                view.matrix_title(reading, moves, lang), view.matrix_note(reading, moves, lang), rfm_view.rfm_title(reading, scored, lang),
+                rfm_view.rfm_note(reading, scored, lang),
+            ]  # fmt: skip
+            assert all(str(t) for t in made)
+            assert len(view.months_rows(reading, months, lang)) == len(view.matrix_rows(reading, moves, lang)) == 0
+            assert view.move_rows(reading, moves, lang) == view.panel_rows(reading, months, lang) == []
+            assert rfm_view.rfm_rows(reading, scored, lang) == [] and rfm_view.rfm_dots(reading, scored, lang).empty
+            assert rfm_view.sheets(reading, scored, lang) == {} and len(view.lorenz_rows(reading, spread, lang)) in (
+                0,
+                106,
+                105,
+                101,
+            )
+            assert view.sheets(reading, heads, months, moves, lang) == {} or not heads.frame.empty
+            view.heads_rows(reading, heads, lang), view.member_share(reading, heads, lang)
 
 
 def test_no_cell_smaller_than_the_rule_reaches_the_page(small_brand):
