@@ -37,12 +37,13 @@ def shapley(before: Sequence[np.ndarray], after: Sequence[np.ndarray]) -> list[n
     return made
 
 
-def exact_parts(moved: Movements) -> pd.DataFrame:
+def exact_parts(moved: Movements) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Split the change exactly.
 
     Returns
     -------
-    DataFrame
+    tuple of DataFrame
+        By part and tier, and the same by part alone (``tier`` '').
         Grain: one row per part and tier, without empty rows. ``part``: ``length`` (more or fewer days), ``anonymous``, ``new``,
         ``returned``, ``member`` (where classes cannot be told), and of those kept ``moves`` (between tiers), ``more`` (to keep),
         ``lapsed`` (fewer of them came again), ``frequency``, ``order_value``; ``tier`` ('' where none); ``fen``: whole fen, adding up
@@ -55,17 +56,28 @@ def exact_parts(moved: Movements) -> pd.DataFrame:
     total = {name: values.sum(1) for name, values in sums.items()}
     names, sizes = _split(total, longer)
     used = np.flatnonzero(sum(np.abs(v).sum((0, 2)) for v in sums.values()) > 0)
-    errors = np.zeros(sizes.shape)
+    errors, spread = np.zeros(sizes.shape), np.zeros(len(names))
     if len(used) > 1:
         without = {name: values.sum(1, keepdims=True) - values[:, used] for name, values in sums.items()}
         left = _split(without, longer)[1]
-        errors = np.sqrt((len(used) - 1) / len(used) * ((left - left.mean(1, keepdims=True)) ** 2).sum(1))
+        errors, spread = _jackknife(left), _jackknife(left.sum(2))
     before, after = (sum(total[p][s].sum() for p in (*PLAIN, "kept")) for s in (0, 1))
-    rows = [("length", "", before * (longer - 1), np.nan)]
-    for part, size, error in zip(names, sizes, errors, strict=True):
-        rows += [(part, tier, s, e) for tier, s, e in zip(tiers, size, error, strict=True) if s or e]
+    by_tier, by_part = ([("length", "", before * (longer - 1), np.nan)] for _ in range(2))
+    for part, size, error, all_tiers in zip(names, sizes, errors, spread, strict=True):
+        by_tier += [(part, tier, s, e) for tier, s, e in zip(tiers, size, error, strict=True) if s or e]
+        by_part += [(part, "", size.sum(), all_tiers)] if size.any() or all_tiers else []
+    return _frame(by_tier, round(after - before)), _frame(by_part, round(after - before))
+
+
+def _jackknife(left: np.ndarray) -> np.ndarray:
+    """Return standard errors of (part, left-out cluster, …)."""
+    n = left.shape[1]
+    return np.sqrt((n - 1) / n * ((left - left.mean(1, keepdims=True)) ** 2).sum(1))
+
+
+def _frame(rows: list[tuple], total: int) -> pd.DataFrame:
     frame = pd.DataFrame(rows, columns=["part", "tier", "size", "error"])
-    frame["fen"] = whole(frame["size"].to_numpy(), round(after - before))
+    frame["fen"] = whole(frame["size"].to_numpy(), total)
     frame["low"], frame["high"] = frame["size"] - Z * frame["error"], frame["size"] + Z * frame["error"]
     return frame[["part", "tier", "fen", "low", "high"]]
 

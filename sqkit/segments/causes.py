@@ -19,7 +19,8 @@ __all__ = ["Cut", "Tested", "adjusted", "apart", "paule_mandel"]
 
 LEAST_UNITS = 60  # purchases (or first orders) of a cell in both periods together
 LEAST_CLUSTERS = 8.0  # effective clusters behind a cell
-DRAWS = 4000
+BULK = 0.5  # a cell that holds more of a cut is what the others are compared with
+DRAWS = 2000
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,7 +109,14 @@ def apart(cut: Cut) -> Tested:
         effective = squares**2 / np.maximum((psi**4).sum(0), 1e-300)
         df = np.minimum(3 * effective, np.maximum(n - 1, 1))  # influences of equal normal clusters have a kurtosis of three
         middle = (b + rho * e) / 2
-        enough = (cut.units.sum(0) >= LEAST_UNITS) & (effective >= LEAST_CLUSTERS) & (middle > 0) & (rest_b > 0) & (variance > 0)
+        enough = (
+            (e <= BULK * e.sum())
+            & (cut.units.sum(0) >= LEAST_UNITS)
+            & (effective >= LEAST_CLUSTERS)
+            & (middle > 0)
+            & (rest_b > 0)
+            & (variance > 0)
+        )
         if cut.is_shared:
             variance, df = _shared(gap, variance, df, middle, enough)
         se = np.sqrt(variance)
@@ -164,13 +172,12 @@ def paule_mandel(effect: np.ndarray, variance: np.ndarray) -> float:
 def adjusted(tested: list[Tested], rng: np.random.Generator) -> list[np.ndarray]:
     """Return the family-wise p-value of every cell over all cuts: how often the largest |z| of no effect is as large.
 
-    The question whom the change came from has half of the error, all other cuts the other half. Cells without enough data get 1 and
+    Whether a tier bought more or less often has half of the error, all other cuts together the other half. Cells without enough data get 1 and
     take no part.
     """
     made: list[np.ndarray] = [np.ones(len(t.gap)) for t in tested]
-    families = [
-        [i for i, t in enumerate(tested) if (t.cut.by == "tier") == first and t.is_enough.any()] for first in (True, False)
-    ]
+    lead = [(t.cut.by, t.cut.factor) == ("tier", "frequency") for t in tested]
+    families = [[i for i, t in enumerate(tested) if lead[i] == first and t.is_enough.any()] for first in (True, False)]
     weight = 1 / max(1, sum(bool(f) for f in families))
     for family in families:
         if family:

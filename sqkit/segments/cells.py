@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import replace
 
 import numpy as np
@@ -11,7 +12,7 @@ from sqkit.segments.causes import Cut, apart
 from sqkit.segments.movements import BUCKETS, Movements, late_part, table
 from sqkit.segments.tiers import pyramid
 
-__all__ = ["condition", "cuts"]
+__all__ = ["condition", "cuts", "without"]
 
 LONG = 80  # days from which on a cause may also begin inside the later period
 WINDOWS = {"whole": slice(1, 3), "late": slice(2, 3)}
@@ -44,12 +45,13 @@ def cuts(moved: Movements) -> list[Cut]:
         for column in ("store_id", "channel"):
             if column == "channel" or not moved.reading.store:
                 made += _leads(moved, column)
-    return [c for c in (_without(cut, moved.named) for cut in made) if len(c.cells) > 1]
+    made = [without(c, [cell for by, among, cell in moved.named if (by, among) == (c.by, c.among)]) for c in made]
+    return [c for c in made if len(c.cells) > 1]
 
 
-def _without(cut: Cut, named: tuple[tuple[str, str, str], ...]) -> Cut:
-    """Drop the cells that were named before."""
-    keep = [i for i, cell in enumerate(cut.cells) if (cut.by, cut.among, cell) not in named]
+def without(cut: Cut, named: Collection[str]) -> Cut:
+    """Drop cells from a cut."""
+    keep = [i for i, cell in enumerate(cut.cells) if cell not in named]
     if len(keep) == len(cut.cells):
         return cut
     heads = None if cut.heads is None else cut.heads[:, keep]

@@ -18,7 +18,7 @@ from sqkit.errors import InputError
 from sqkit.reading import Period, Reading, remembered
 from sqkit.segments import bridge as split
 from sqkit.segments.causes import Tested, adjusted, apart
-from sqkit.segments.cells import condition, cuts
+from sqkit.segments.cells import condition, cuts, without
 from sqkit.segments.movements import Movements, late_part, prepare
 from sqkit.segments.tiers import lookback
 
@@ -26,6 +26,8 @@ __all__ = ["ALPHA", "Cause", "Diagnosis", "compared", "diagnose"]
 
 ALPHA = 0.05
 MOST_CAUSES = 3
+LEAST_SIBLINGS = 4  # with fewer cells in a cut it cannot be told which of them moved
+LEAST_EVIDENCE = 2.0  # |z| of a cell that may be the one that moved
 LEAST_BUYERS = 200  # members who bought, in each of the two periods
 LEAST_PURCHASES = 500  # in each of the two periods, where purchases name no member
 
@@ -91,8 +93,8 @@ class Diagnosis:
         Of the tiers, 0 without any.
     has_classes : bool
         Whether new, kept and returned can be told.
-    parts, bridge, tiers : DataFrame
-        See :func:`sqkit.segments.bridge.exact_parts`, :func:`~sqkit.segments.bridge.bridge`,
+    parts, totals, bridge, tiers : DataFrame
+        See :func:`sqkit.segments.bridge.exact_parts` (by part and tier, by part), :func:`~sqkit.segments.bridge.bridge`,
         :func:`~sqkit.segments.bridge.tier_frame`.
     cells : DataFrame
         Grain: one row per cell and window that was compared: ``by, factor, among, window, cell``, ``value`` and ``expected`` (purchases,
@@ -114,6 +116,7 @@ class Diagnosis:
     lookback_days: int = 0
     has_classes: bool = False
     parts: pd.DataFrame = field(default_factory=pd.DataFrame)
+    totals: pd.DataFrame = field(default_factory=pd.DataFrame)
     bridge: pd.DataFrame = field(default_factory=pd.DataFrame)
     tiers: pd.DataFrame = field(default_factory=pd.DataFrame)
     cells: pd.DataFrame = field(default_factory=pd.DataFrame)
@@ -179,7 +182,8 @@ def diagnose(reading: Reading, later: Period | None = None, earlier: Period | No
     if reading.is_undated:
         return replace(blank, state="no_dates")
     begin = reading.engine.execute("SELECT min(ordered_on) FROM order_facts").fetchone()[0]
-    if begin is None or max(begin, reading.source.first_day) > earlier.first:
+    late = begin is not None and (begin - earlier.first).days > earlier.days / 3  # orders begin well inside it
+    if begin is None or late or reading.source.first_day > earlier.first:
         return replace(blank, state="no_orders" if begin is None else "no_earlier")
     has_members = not reading.source.missing("orders.member_id")
     history = min((earlier.first - begin).days - earlier.days, (later.first - begin).days - later.days)
@@ -201,7 +205,8 @@ def _measured(blank: Diagnosis, moved: Movements) -> Diagnosis:
     ).fetchall()
     found = {side: (fen, n) for side, fen, n in rows}
     (a, n_before), (b, n_after) = (found.get(side, (0, 0)) for side in (0, 1))
-    frames = {"parts": split.exact_parts(moved), "bridge": split.bridge(moved), "tiers": split.tier_frame(moved)}
+    parts, totals = split.exact_parts(moved)
+    frames = {"parts": parts, "totals": totals, "bridge": split.bridge(moved), "tiers": split.tier_frame(moved)}
     return replace(blank, before_fen=int(a), after_fen=int(b), n_before=int(n_before), n_after=int(n_after), **frames)
 
 
@@ -224,11 +229,23 @@ def _causes(moved: Movements) -> tuple[tuple[Cause, ...], pd.DataFrame]:
         )
         if best is None or best[0] >= ALPHA or step == MOST_CAUSES:
             break
-        cause = _cause(tested[best[2]], best[3], float(best[0]), moved)
+        cause = _cause(tested[best[2]], culprit(tested[best[2]], best[3]), float(best[0]), moved)
         found.append(cause)
         left = condition(cause.by, cause.factor, cause.among, cause.cell)
         moved = replace(moved, left_out=(*moved.left_out, left), named=(*moved.named, (cause.by, cause.among, cause.cell)))
     return tuple(found), cells
+
+
+def culprit(t: Tested, best: int) -> int:
+    """Return the cell without which the others of a cut move most alike.
+
+    A cell that is compared with siblings among which one has slipped looks as if it rose; the one that slipped is meant.
+    """
+    candidates = [j for j in np.flatnonzero(t.is_enough) if abs(t.z[j]) >= LEAST_EVIDENCE]
+    if len(t.cut.cells) < LEAST_SIBLINGS:
+        return best
+    left = {j: float((apart(without(t.cut, [t.cut.cells[j]])).z ** 2).sum()) for j in {best, *candidates}}
+    return min(left, key=lambda j: (left[j], -abs(t.z[j])))
 
 
 def _cause(t: Tested, j: int, p: float, moved: Movements) -> Cause:
