@@ -164,11 +164,23 @@ def ageing_shop(seed: int = 1, cashier: int = 0, inflow: bool = True) -> planted
 
 
 def test_one_cohort_that_ages_is_not_predicted(store_home):
-    """Everyone joined at once (as in CDNOW): who still buys moves up because the others fall out. Nothing is predicted."""
+    """Everyone joined at once and most never came back: too few move to learn from. Nothing is predicted."""
     reading = worlds.reading(ageing_shop(inflow=False).open(store_home, "upgrade-cohort"))
     found = upgrade(reading)
-    assert found.state == "cannot_tell" and found.reason in ("unstable", "few_events") and candidates(reading).empty
+    assert found.state == "cannot_tell" and candidates(reading).empty
     assert all(t.plain for t in view.untold_upgrade(reading, found, "en"))
+
+
+def test_a_quarter_unlike_the_last_is_not_predicted(store_home, monkeypatch):
+    """Where expected and real upgrades lie further apart than allowed, both are told and nothing is predicted."""
+    reading = worlds.reading(planted.brand(store_home))
+    told = upgrade(reading)
+    monkeypatch.setattr("sqkit.segments.upgrade.MOST_OFF", 1.0)
+    reading.memory.clear()
+    found = upgrade(reading)
+    assert (found.state, found.reason) == ("cannot_tell", "unstable") and found.members.empty and candidates(reading).empty
+    assert found.calibration.n_events == told.calibration.n_events
+    assert str(told.calibration.n_events) in view.untold_upgrade(reading, found, "zh")[1].plain
 
 
 def test_a_cashiers_account_is_no_candidate(store_home):
