@@ -16,7 +16,9 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import gammaln, polygamma, psi
 
-__all__ = ["MODELS", "Model", "Rows"]
+from sqkit.segments.lifetime import compiled
+
+__all__ = ["MODELS", "Model", "Rows", "row_sums"]
 
 NODES, STEPS = 32, 24  # of the two quadratures; relative error below 1e-9 for ages and horizons of up to 1,000 weeks
 FAR = 35.0  # logarithms below the highest value of an integrand that are still integrated
@@ -113,36 +115,34 @@ def _beta_geometric(shift: int) -> Model:
         n, k, heads = rows.n, rows.counts, rows.heads
         kr, kb = r + k, b + k + shift
         value = heads @ (gammaln(kr) - gammaln(r) + r * logs[1] + gammaln(a + b) - gammaln(b) + gammaln(kb) - gammaln(a + kb))
-        shape = kr[rows.place]
-        late, soon = 1 / (alpha + rows.age), 1 / (alpha + rows.last)
-        log_late, log_soon = -np.log(late), -np.log(soon)
         with np.errstate(invalid="ignore", divide="ignore"):
             odds = np.where((k > 0) | (shift > 0), np.log(a / np.maximum(kb - 1, 1e-300)), -np.inf)
-        gap = odds[rows.place] + shape * (log_late - log_soon)  # log odds of having dropped out at the last purchase
-        gone = 1 / (1 + np.exp(-gap))
-        value += n @ (np.logaddexp(0.0, gap) - shape * log_late)
-        inverse = np.where((k > 0) | (shift > 0), 1 / np.maximum(kb - 1, 1e-300), 0.0)[rows.place]
-        d = (log_late - log_soon, shape * (late - soon), np.full(len(n), 1 / a), -inverse)
-        total, dead = n.sum(), n * gone
-        split = dead * (1 - gone)
+        inverse = np.where((k > 0) | (shift > 0), 1 / np.maximum(kb - 1, 1e-300), 0.0)
+        sums = compiled.row_sums(len(n)) or row_sums
+        s = sums(n, rows.place, rows.last, rows.age, kr, odds, inverse, alpha)
+        value += s[0]
+        total = n.sum()
         digamma = {name: psi(v) for name, v in (("kr", kr), ("kb", kb), ("akb", a + kb))}
         gradient = np.array([
-            heads @ digamma["kr"] - total * (psi(r) - logs[1]) - n @ log_late + dead @ d[0],
-            total * r / alpha - n @ (shape * late) + dead @ d[1],
-            total * psi(a + b) - heads @ digamma["akb"] + dead.sum() / a,
-            total * (psi(a + b) - psi(b)) + heads @ (digamma["kb"] - digamma["akb"]) - dead @ inverse,
+            heads @ digamma["kr"] - total * (psi(r) - logs[1]) - s[1] + s[4],
+            total * r / alpha - s[2] + s[5],
+            total * psi(a + b) - heads @ digamma["akb"] + s[3] / a,
+            total * (psi(a + b) - psi(b)) + heads @ (digamma["kb"] - digamma["akb"]) - s[6],
         ])  # fmt: skip
         both = total * polygamma(1, a + b) - heads @ polygamma(1, a + kb)
-        alive = n - dead
         entries = {
-            (0, 0): heads @ polygamma(1, kr) - total * polygamma(1, r),
-            (0, 1): total / alpha - alive @ late - dead @ soon,
-            (1, 1): -total * r / alpha**2 + alive @ (shape * late**2) + dead @ (shape * soon**2),
-            (2, 2): both - dead.sum() / a**2,
-            (2, 3): both,
-            (3, 3): both - total * polygamma(1, b) + heads @ polygamma(1, kb) + dead @ inverse**2,
+            (0, 0): heads @ polygamma(1, kr) - total * polygamma(1, r) + s[14],
+            (0, 1): total / alpha - s[7] + s[15],
+            (0, 2): s[11] / a,
+            (0, 3): -s[17],
+            (1, 1): -total * r / alpha**2 + s[8] + s[16],
+            (1, 2): s[12] / a,
+            (1, 3): -s[18],
+            (2, 2): both - s[3] / a**2 + s[10] / a**2,
+            (2, 3): both - s[13] / a,
+            (3, 3): both - total * polygamma(1, b) + heads @ polygamma(1, kb) + s[9] + s[19],
         }
-        return _in_logs(value, gradient, _square(4, entries) + _outer(split, d), parameters)
+        return _in_logs(float(value), gradient, _square(4, entries), parameters)
 
     def each(logs: np.ndarray, rows: Rows) -> np.ndarray:
         r, alpha, a, b = np.exp(logs)
@@ -171,8 +171,28 @@ def _beta_geometric(shift: int) -> Model:
     return Model("mbg_nbd" if shift else "bg_nbd", ("r", "alpha", "a", "b"), log_likelihood, each, alive, ahead, expected)
 
 
-def _outer(weights: np.ndarray, columns: tuple[np.ndarray, ...]) -> np.ndarray:
-    return np.array([[float(np.dot(weights * u, v)) for v in columns] for u in columns])
+def row_sums(n, place, last, age, shape_of, odds_of, inverse_of, alpha) -> np.ndarray:
+    """Return the twenty sums over rows that value, gradient and Hessian of the beta-geometric models are made of.
+
+    `shape_of`, `odds_of` and `inverse_of` are r + x, the log odds of dropping out at the last purchase (without the Gamma part) and
+    1 / (b + x - 1) by distinct x; `place` says which x a row has. :mod:`sqkit.segments.lifetime.compiled` holds the same as one loop.
+    """
+    shape, inverse = shape_of[place], inverse_of[place]
+    late, soon = 1 / (alpha + age), 1 / (alpha + last)
+    log_late = np.log(alpha + age)
+    d0 = log_late - np.log(alpha + last)
+    d1 = shape * (late - soon)
+    gap = odds_of[place] + shape * d0
+    with np.errstate(over="ignore"):
+        gone = 1 / (1 + np.exp(-gap))
+    dead = n * gone
+    alive, split = n - dead, dead * (1 - gone)
+    s0, s1, si = split * d0, split * d1, split * inverse
+    return np.array([
+        n @ (np.logaddexp(0.0, gap) - shape * log_late), n @ log_late, n @ (shape * late), dead.sum(), dead @ d0, dead @ d1, dead @ inverse,
+        alive @ late + dead @ soon, alive @ (shape * late**2) + dead @ (shape * soon**2), dead @ inverse**2,
+        split.sum(), s0.sum(), s1.sum(), si.sum(), s0 @ d0, s0 @ d1, s1 @ d1, s0 @ inverse, s1 @ inverse, si @ inverse,
+    ])  # fmt: skip
 
 
 def _until_dropout(a: float, b: float, r: float, x: np.ndarray, scale: np.ndarray, weeks: object) -> np.ndarray:
