@@ -84,7 +84,7 @@ def next_cells(found: Transitions, lang: Lang) -> pd.DataFrame:
     """Return the steps between categories as rows of ``charts.matrix``; cells that cannot be told from 1 are unshaded and say so."""
     rows = []
     for c in found.cells.itertuples(index=False):
-        text = number(c.lift, "next_lift", "multiple", lang).plain if c.is_enough else "–"
+        text = number(c.lift, "next_lift", "per", lang).plain if c.is_enough else "–"
         if c.is_enough and not c.is_apart:
             text = phrase("next_unsure", lang, value=text).plain
         shade = min(max((math.log2(c.lift) + 1) / 3, 0.0), 1.0) if c.is_apart and c.lift > 0 else math.nan

@@ -60,7 +60,7 @@ def affinity_cells(found: Affinity, lang: Lang, names: Names | None = None) -> p
     """Return the lifts as rows of ``charts.matrix``: darker is larger; cells that cannot be told from others are unshaded and say so."""
     rows = []
     for c in found.cells.itertuples(index=False):
-        text = _lift(c.lift, lang).plain if c.is_enough else "–"
+        text = number(c.lift, "affinity_lift", "per", lang).plain if c.is_enough else "–"
         if c.is_enough and not c.is_apart:
             text = phrase("affinity_unsure", lang, value=text).plain
         shade = min(max((math.log2(c.lift) + 1) / 3, 0.0), 1.0) if c.is_apart and c.lift > 0 else math.nan
