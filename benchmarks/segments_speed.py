@@ -1,4 +1,5 @@
-"""RFM, the pyramid's tiers at two days and the migration between them, read from Parquet: ours, hand-written DuckDB, polars, pandas.
+"""RFM, the
+    pyramid's tiers at two days and the migration between them, read from Parquet: ours, hand-written DuckDB, polars, pandas.
 
     python benchmarks/segments_speed.py --sizes 1m,10m
     python benchmarks/segments_speed.py --sizes 50m --repeats 1 --ways scan,sqkit,duckdb,windows,polars
@@ -41,7 +42,8 @@ TIERS = (0.02, 0.05, 0.10, 0.15, 0.20)
 FIFTHS = (0.2, 0.4, 0.6, 0.8)
 STORE = OUT / "segments_speed"
 DAYS = {k: str(d) for k, d in {
-    "before": BEFORE, "then": THEN, "last": BEFORE - timedelta(days=1), "since": BEFORE - timedelta(days=YEAR), "since_then": THEN - timedelta(days=YEAR),
+    "before": BEFORE, "then": THEN, "last": BEFORE - timedelta(days=1), "since": BEFORE - timedelta(days=YEAR),
+    "since_then": THEN - timedelta(days=YEAR),
     "young": BEFORE - timedelta(days=YOUNG), "young_then": THEN - timedelta(days=YOUNG),
 }.items()}  # fmt: skip
 
@@ -64,13 +66,15 @@ def make(n: int, ids: str) -> dict:
     engine.execute(f"SET temp_directory = '{(STORE / 'spill').as_posix()}'; SET memory_limit = '8GB'")
     _, cost = timed(lambda: engine.execute(f"""
         CREATE TEMP TABLE drawn AS
-        SELECT CAST(floor({members} * pow({u(5)}, 1.3)) AS BIGINT) AS m, DATE '{FIRST}' + CAST(i * 730 // {n} AS INTEGER) AS ordered_on,
+        SELECT CAST(floor({members} * pow({u(5)}, 1.3)) AS BIGINT) AS m,
+        DATE '{FIRST}' + CAST(i * 730 // {n} AS INTEGER) AS ordered_on,
                {u(6)} >= 1 / 12.0 AS known,
                CASE WHEN {u(8)} < 0.02 THEN 0 ELSE 900 + CAST(hash(i * 64 + 9) % 40000 AS BIGINT) END AS net_fen
         FROM range({n}) AS t(i);
         COPY (
             WITH firsts AS (SELECT m, min(ordered_on) AS first_ordered_on FROM drawn WHERE known GROUP BY m)
-            SELECT CASE WHEN known THEN {member} END AS member_id, ordered_on, CASE WHEN known THEN first_ordered_on END AS first_ordered_on,
+            SELECT CASE WHEN known THEN {member} END AS member_id, ordered_on,
+            CASE WHEN known THEN first_ordered_on END AS first_ordered_on,
                    CAST(net_fen AS BIGINT) AS net_fen, concat('group:', m % 1000) AS cluster_id
             FROM drawn LEFT JOIN firsts USING (m) ORDER BY date_trunc('month', ordered_on), cluster_id, m, ordered_on
         ) TO '{stored(n, ids)}' (FORMAT parquet, COMPRESSION zstd)"""))  # fmt: skip
@@ -123,9 +127,11 @@ MEMBERS = """
            CAST(sum(CASE WHEN ordered_on >= DATE '{since}' THEN net_fen ELSE 0 END) AS BIGINT) AS spend_a,
            CAST(sum(CASE WHEN ordered_on >= DATE '{since}' AND net_fen > 0 THEN 1 ELSE 0 END) AS INTEGER) AS n_a,
            max(CASE WHEN net_fen > 0 THEN ordered_on END) AS last_a,
-           CAST(sum(CASE WHEN ordered_on >= DATE '{since_then}' AND ordered_on < DATE '{then}' THEN net_fen ELSE 0 END) AS BIGINT) AS spend_b
+           CAST(sum(CASE WHEN ordered_on >= DATE '{since_then}' AND ordered_on < DATE '{then}' THEN net_fen ELSE 0 END)
+                AS BIGINT) AS spend_b
     FROM read_parquet('{path}') WHERE member_id IS NOT NULL AND ordered_on < DATE '{before}' GROUP BY member_id"""
-CLASS = """CASE WHEN first_on >= DATE '{day}' THEN 6 WHEN first_on > DATE '{young}' THEN 7 WHEN {spend} <= 0 THEN 8 {tiers} ELSE 5 END"""
+CLASS = """CASE WHEN first_on >= DATE '{day}' THEN 6 WHEN first_on > DATE '{young}' THEN 7
+                WHEN {spend} <= 0 THEN 8 {tiers} ELSE 5 END"""
 FINAL = """SELECT r, f, m, was, now, count(*), sum(n_a), sum(spend_a) FROM ({scored}) GROUP BY ALL"""
 
 
@@ -155,7 +161,8 @@ def duckdb_way(n: int, ids: str) -> dict:
     engine.execute(f"CREATE TEMP TABLE spent AS {MEMBERS.format(path=stored(n, ids), **DAYS)}")
     bought = "n_a > 0"
     wanted = {
-        "r": (f"(last_a - DATE '{DAYS['last']}')", FIFTHS, bought), "f": ("n_a", FIFTHS, bought), "m": ("(spend_a // greatest(n_a, 1))", FIFTHS, bought),
+        "r": (f"(last_a - DATE '{DAYS['last']}')", FIFTHS, bought), "f": ("n_a", FIFTHS, bought),
+        "m": ("(spend_a // greatest(n_a, 1))", FIFTHS, bought),
         "a": ("spend_a", TIERS, f"spend_a > 0 AND first_on <= DATE '{DAYS['young']}'"),
         "b": ("spend_b", TIERS, f"spend_b > 0 AND first_on <= DATE '{DAYS['young_then']}'"),
     }  # fmt: skip
@@ -203,8 +210,9 @@ def windows_way(n: int, ids: str) -> dict:
     tiers = {s: " ".join(f"WHEN p_{s} <= {c}::DOUBLE THEN {i}" for i, c in enumerate(TIERS)) for s in "ab"}
     now, was = classes(tiers["a"], tiers["b"])
     scores = ", ".join(
-        f"CASE WHEN n_a = 0 THEN 0 {' '.join(f'WHEN p_{k} <= {c}::DOUBLE THEN {5 - i}' for i, c in enumerate(FIFTHS))} ELSE 1 END AS {k}"
+        f"CASE WHEN n_a = 0 THEN 0 {whens} ELSE 1 END AS {k}"
         for k in "rfm"
+        for whens in (" ".join(f"WHEN p_{k} <= {c}::DOUBLE THEN {5 - i}" for i, c in enumerate(FIFTHS)),)
     )
     ranked = f"SELECT *, {', '.join(parts)} FROM ({MEMBERS.format(path=stored(n, ids), **DAYS)})"
     return split(

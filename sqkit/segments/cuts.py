@@ -36,9 +36,11 @@ def activity_sql(reading: Reading) -> str:
     if basis(reading) != "messages":
         return "SELECT member_id, cluster_id, ordered_on, first_ordered_on, net_fen, store_id FROM order_facts"
     return """SELECT m.member_id, coalesce(f.cluster_id, concat('member:', m.member_id)) AS cluster_id,
-                     CAST(m.sent_at AS DATE) AS ordered_on, CAST(min(m.sent_at) OVER (PARTITION BY m.member_id) AS DATE) AS first_ordered_on,
+                     CAST(m.sent_at AS DATE) AS ordered_on, CAST(min(m.sent_at) OVER (PARTITION BY m.member_id) AS DATE)
+                         AS first_ordered_on,
                      CAST(1 AS BIGINT) AS net_fen, g.store_id
-              FROM messages AS m LEFT JOIN member_facts AS f ON f.member_id = m.member_id LEFT JOIN groups AS g ON g.group_id = m.group_id
+              FROM messages AS m LEFT JOIN member_facts AS f ON f.member_id = m.member_id 
+              LEFT JOIN groups AS g ON g.group_id = m.group_id
               WHERE m.member_id IS NOT NULL AND NOT m.is_staff"""
 
 
@@ -48,7 +50,8 @@ def population_sql(reading: Reading, member: str = "member_id") -> str:
         return "TRUE"
     store = "'" + reading.store.replace("'", "''") + "'"
     return f"""{member} IN (SELECT member_id FROM member_facts WHERE home_store_id = {store}
-                            UNION SELECT member_id FROM ({activity_sql(reading)}) AS a WHERE store_id = {store} AND member_id IS NOT NULL)"""
+                            UNION SELECT member_id FROM ({activity_sql(reading)}) AS a WHERE store_id = {store} AND 
+                              member_id IS NOT NULL)"""
 
 
 def spent_sql(spans: Mapping[str, tuple[date, date]], orders: str = "order_facts", detail: Sequence[str] = ()) -> str:
@@ -69,7 +72,7 @@ def spent_sql(spans: Mapping[str, tuple[date, date]], orders: str = "order_facts
     Returns
     -------
     str
-        Grain: one row per member who bought before the last `before`: ``member_id``, ``first_on`` and per suffix ``spend_*`` (fen),
+        Grain: one row per member who bought before the last `before`: ``member_id``, ``first_on``, per suffix ``spend_*`` (fen)
         and ``n_*`` (purchases), ``last_*`` where wanted.
     """
     first, end = min(since for since, _ in spans.values()), max(before for _, before in spans.values())
@@ -164,11 +167,13 @@ def blocks(reading: Reading, units: str, keys: Sequence[str]) -> pd.DataFrame:
     k = "".join(f"{key}, " for key in keys)
     return reading.engine.execute(f"""
         WITH clusters AS (
-            SELECT {k} cluster_id, CAST(sum(num) AS DOUBLE) AS num, CAST(sum(den) AS DOUBLE) AS den, CAST(sum(n_units) AS DOUBLE) AS size
+            SELECT {k} cluster_id, CAST(sum(num) AS DOUBLE) AS num, CAST(sum(den) AS DOUBLE) AS den,
+            CAST(sum(n_units) AS DOUBLE) AS size
             FROM ({units}) AS u GROUP BY {k} cluster_id HAVING sum(den) <> 0 OR sum(num) <> 0
         ),
         marked AS (SELECT *, count(*) OVER (PARTITION BY {k} size) AS n_alike FROM clusters)
-        SELECT {k} CASE WHEN size <= 1 THEN '' WHEN n_alike >= {MANY_ALIKE} THEN concat('of ', CAST(size AS VARCHAR)) ELSE cluster_id END
+        SELECT {k} CASE WHEN size <= 1 THEN '' WHEN n_alike >= {MANY_ALIKE} THEN concat('of ', CAST(size AS VARCHAR))
+                    ELSE cluster_id END
                    AS block,
                count(*) AS n_clusters, sum(size) AS n_units, sum(num) AS num, sum(den) AS den, sum(num * num) AS num_sq,
                sum(num * den) AS num_den, sum(den * den) AS den_sq

@@ -106,7 +106,8 @@ def panel(reading: Reading) -> Panel:
         bought AS (
             SELECT p.grain, p.first_on, d.member_id, CAST(sum(d.net_fen) AS BIGINT) AS amount,
                    CAST(sum(CASE WHEN d.net_fen > 0 THEN 1 ELSE 0 END) AS BIGINT) AS n_orders
-            FROM did AS d JOIN spans AS p ON d.ordered_on BETWEEN p.first_on AND p.last_on GROUP BY p.grain, p.first_on, d.member_id
+            FROM did AS d JOIN spans AS p ON d.ordered_on BETWEEN p.first_on AND p.last_on GROUP BY p.grain, p.first_on,
+            d.member_id
         ),
         sold AS (
             SELECT b.grain, b.first_on, CASE WHEN b.member_id IS NULL THEN 'anonymous' ELSE coalesce(s.tier, 'new') END AS tier,
@@ -126,11 +127,13 @@ def panel(reading: Reading) -> Panel:
         ),
         known AS (
             SELECT grain, first_on, last_on, prev_on, tier FROM spans AS p JOIN standing AS h ON h.start_on = p.first_on
-            UNION SELECT p.grain, p.first_on, p.last_on, p.prev_on, h.tier FROM spans AS p JOIN standing AS h ON h.start_on = p.prev_on
+            UNION SELECT p.grain, p.first_on, p.last_on, p.prev_on, h.tier FROM spans AS p JOIN standing AS h ON h.start_on =
+            p.prev_on
             UNION SELECT p.grain, p.first_on, p.last_on, p.prev_on, s.tier FROM spans AS p JOIN sold AS s USING (grain, first_on)
         )
         SELECT k.grain, k.first_on, k.last_on, k.tier, coalesce(s.amount, 0) AS amount, coalesce(s.n_orders, 0) AS n_orders,
-               coalesce(s.buyers, 0) AS buyers, CASE WHEN k.tier = 'new' THEN coalesce(s.n_new, 0) ELSE coalesce(h.heads, 0) END AS heads,
+               coalesce(s.buyers, 0) AS buyers, CASE WHEN k.tier = 'new' THEN coalesce(s.n_new, 0) ELSE coalesce(h.heads,
+               0) END AS heads,
                k.prev_on IN (SELECT prev_on FROM pairs) AND k.tier NOT IN ('new', 'anonymous') AS has_before,
                coalesce(t.n_stayed, 0) AS n_stayed, coalesce(w.heads, 0) AS heads_before
         FROM known AS k
@@ -150,7 +153,8 @@ def _standing_sql(reading: Reading, activity: str) -> str:
     )
     return f"""
         CREATE OR REPLACE TEMP TABLE pyramid_standing AS
-        WITH firsts AS (SELECT member_id, min(first_ordered_on) AS first_on FROM {activity} AS a WHERE member_id IS NOT NULL GROUP BY member_id),
+        WITH firsts AS (SELECT member_id, min(first_ordered_on) AS first_on FROM {activity} AS a WHERE member_id IS NOT NULL
+        GROUP BY member_id),
         spent AS (
             SELECT s.start_on, a.member_id, CAST(sum(a.net_fen) AS BIGINT) AS spend
             FROM {activity} AS a JOIN pyramid_starts AS s ON a.ordered_on >= s.since_on AND a.ordered_on < s.start_on
@@ -167,7 +171,8 @@ def _standing_sql(reading: Reading, activity: str) -> str:
                    sum(n) OVER (PARTITION BY start_on) AS total FROM ties
         ),
         cut AS (SELECT start_on, spend, CASE {whens} ELSE '{list(rule.cuts)[-1]}' END AS tier FROM placed)
-        SELECT k.start_on, k.member_id, CASE WHEN NOT k.is_old THEN 'young' WHEN k.spend <= 0 THEN 'dormant' ELSE c.tier END AS tier
+        SELECT k.start_on, k.member_id, CASE WHEN NOT k.is_old THEN 'young' WHEN k.spend <= 0 THEN 'dormant' ELSE c.tier END AS
+        tier
         FROM known AS k LEFT JOIN cut AS c ON c.start_on = k.start_on AND c.spend = k.spend"""
 
 
@@ -204,7 +209,8 @@ class Heads:
         Look-back; 0 where the history is too short, or there is neither order nor message.
     frame : DataFrame
         Grain: one row per tier or class with heads or sales. ``tier, heads, buyers, n_orders, amount`` (fen or messages),
-        ``amount_share``, and value, ``_low`` and ``_high`` (NaN: not enough data, or no members) of ``amount_share, amount_per_head,
+        ``amount_share``, and value, ``_low`` and ``_high`` (NaN: not enough data, or no members) of ``amount_share,
+        amount_per_head,
         orders_per_head, order_value`` (fen per purchase).
     member_share : Interval or None
         Members' share of all sales; None with messages.
@@ -239,12 +245,14 @@ def heads(reading: Reading, period: Period | None = None) -> Heads:
     reading.engine.execute(f"""
         CREATE OR REPLACE TEMP TABLE {name} AS
         WITH bought AS (
-            SELECT member_id, CASE WHEN member_id IS NULL THEN cluster_id END AS anonymous, CAST(sum(net_fen) AS BIGINT) AS amount,
+            SELECT member_id, CASE WHEN member_id IS NULL THEN cluster_id END AS anonymous,
+            CAST(sum(net_fen) AS BIGINT) AS amount,
                    CAST(sum(CASE WHEN net_fen > 0 THEN 1 ELSE 0 END) AS BIGINT) AS n_orders
             FROM ({activity}) AS a WHERE ordered_on BETWEEN DATE '{period.first}' AND DATE '{period.last}' {store}
             GROUP BY member_id, anonymous
         )
-        SELECT CASE WHEN s.tier IS NOT NULL AND s.tier <> 'none' THEN s.tier WHEN b.anonymous IS NOT NULL THEN 'anonymous' ELSE 'new' END
+        SELECT CASE WHEN s.tier IS NOT NULL AND s.tier <> 'none' THEN s.tier WHEN b.anonymous IS NOT NULL THEN 'anonymous' ELSE
+        'new' END
                AS tier,
                coalesce(s.cluster_id, b.anonymous, m.cluster_id, concat('member:', b.member_id)) AS cluster_id,
                CASE WHEN b.anonymous IS NULL THEN 1 ELSE 0 END AS heads, coalesce(b.amount, 0) AS amount,
@@ -255,16 +263,19 @@ def heads(reading: Reading, period: Period | None = None) -> Heads:
         WHERE b.amount IS NOT NULL OR s.tier <> 'none'""")
     places = {tier: i for i, tier in enumerate(pyramid().names)}
     frame = reading.engine.execute(f"""
-        SELECT tier, CAST(sum(heads) AS BIGINT) AS heads, CAST(sum(amount) AS BIGINT) AS amount, CAST(sum(n_orders) AS BIGINT) AS n_orders,
+        SELECT tier, CAST(sum(heads) AS BIGINT) AS heads, CAST(sum(amount) AS BIGINT) AS amount,
+        CAST(sum(n_orders) AS BIGINT) AS n_orders,
                CAST(sum(CASE WHEN heads = 1 AND n_orders > 0 THEN 1 ELSE 0 END) AS BIGINT) AS buyers
         FROM {name} GROUP BY tier""").df()
     frame = frame.sort_values("tier", key=lambda t: t.map(places)).reset_index(drop=True)
     units = {
-        "amount_per_head": f"SELECT tier, cluster_id, amount AS num, heads AS den, heads AS n_units FROM {name} WHERE heads = 1",
-        "orders_per_head": f"SELECT tier, cluster_id, n_orders AS num, heads AS den, heads AS n_units FROM {name} WHERE heads = 1",
+        "amount_per_head": f"SELECT tier, cluster_id, amount AS num, 1 AS den, 1 AS n_units FROM {name} WHERE heads = 1",
+        "orders_per_head": f"SELECT tier, cluster_id, n_orders AS num, 1 AS den, 1 AS n_units FROM {name} WHERE heads = 1",
         "order_value": f"SELECT tier, cluster_id, amount AS num, n_orders AS den, n_orders AS n_units FROM {name}",
-        "amount_share": f"""SELECT t.tier, h.cluster_id, CASE WHEN h.tier = t.tier THEN h.amount ELSE 0 END AS num, h.amount AS den,
-                            greatest(h.heads, h.n_orders) AS n_units FROM {name} AS h CROSS JOIN (SELECT DISTINCT tier FROM {name}) AS t""",
+        "amount_share": f"""SELECT t.tier, h.cluster_id, CASE WHEN h.tier = t.tier THEN h.amount ELSE 0 END AS num,
+            h.amount AS den,
+                            greatest(h.heads, h.n_orders) AS n_units FROM {name} AS h CROSS JOIN (SELECT DISTINCT tier FROM
+                            {name}) AS t""",
     }
     if kind == "messages":
         units.pop("order_value")
@@ -315,7 +326,8 @@ class Lorenz:
 def lorenz(reading: Reading) -> Lorenz:
     """Return the Lorenz curve and Gini coefficient of members' spend in the year up to the reading's day.
 
-    The interval linearises the coefficient (each member's influence is ``2 (y F(y) + E[Y; Y >= y]) / mean - (G + 1)(1 + y / mean)``)
+    The interval linearises the coefficient (each
+    member's influence is ``2 (y F(y) + E[Y; Y >= y]) / mean - (G + 1)(1 + y / mean)``)
     and adds influences up by cluster; sources: Langel and Tille 2013, J R Stat Soc A 176:521; S3.1. Descriptive. Members without
     spend are not in it: the pyramid sorts those who bought. Equal spend everywhere gives 0, one buyer gives 0 without interval.
     """
@@ -348,7 +360,8 @@ def lorenz(reading: Reading) -> Lorenz:
     influence = 2 * (y * middle + tail) / mean - (gini + 1) * (1 + y / mean)
     reading.engine.register("lorenz_ties", pd.DataFrame({"y": ties["y"], "influence": influence}))
     clusters, squares = reading.engine.execute(f"""
-        SELECT count(*), sum(z * z) FROM (SELECT s.cluster_id, sum(t.influence) AS z FROM {spent} AS s JOIN lorenz_ties AS t ON t.y = s.y
+        SELECT count(*), sum(z * z) FROM (SELECT s.cluster_id, sum(t.influence) AS z FROM {spent} AS s JOIN lorenz_ties AS t ON
+        t.y = s.y
                                           GROUP BY s.cluster_id) AS c""").fetchall()[0]
     reading.engine.unregister("lorenz_ties")
     low = high = math.nan
@@ -376,7 +389,8 @@ class Transitions:
     days : int
         0 where the history is too short.
     frame : DataFrame
-        Grain: one row per pair of classes: ``was, is_now, n, n_was, rate`` with ``low, high`` (NaN: not enough data), ``is_hidden``
+        Grain: one row per pair of classes: ``was, is_now, n, n_was, rate`` with ``low, high`` (NaN: not enough data),
+        ``is_hidden``
         (fewer than ``least_cell`` members in it: the count is not to be shown). ``is_now`` of none does not occur.
     merged : dict
         Tier id to the tier that it was merged into, because fewer than ``least_cell`` members stood in it before.
@@ -420,7 +434,8 @@ def transitions(reading: Reading, then: date | None = None, now: date | None = N
     put = " ".join(f"WHEN '{a}' THEN '{b}'" for a, b in merged.items())
     named = "CASE {0} " + put + " ELSE {0} END" if merged else "{0}"
     moves = f"SELECT {named.format('was')} AS was, {named.format('is_now')} AS is_now, cluster_id FROM ({joined}) AS j"
-    units = f"""SELECT m.was, t.is_now, m.cluster_id, CASE WHEN m.is_now = t.is_now THEN 1 ELSE 0 END AS num, 1 AS den, 1 AS n_units
+    units = f"""SELECT m.was, t.is_now, m.cluster_id, CASE WHEN m.is_now = t.is_now THEN 1 ELSE 0 END AS num, 1 AS den,
+        1 AS n_units
                 FROM ({moves}) AS m CROSS JOIN (SELECT DISTINCT is_now FROM ({moves}) AS m) AS t"""
     rows = []
     for (was, is_now), cell in blocks(reading, units, ["was", "is_now"]).groupby(["was", "is_now"]):

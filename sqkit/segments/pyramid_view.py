@@ -14,7 +14,8 @@ from sqkit.segments.pyramid import Heads, Lorenz, Panel, Transitions
 from sqkit.segments.tiers import basis, pyramid
 
 __all__ = [
-    "COLUMNS", "MESSAGE_COLUMNS", "MOVE_COLUMNS", "PANEL_COLUMNS", "PANEL_MESSAGE_COLUMNS", "QUANTITIES", "SIZE_COLUMNS", "columns",
+    "COLUMNS", "MESSAGE_COLUMNS", "MOVE_COLUMNS", "PANEL_COLUMNS", "PANEL_MESSAGE_COLUMNS", "QUANTITIES", "SIZE_COLUMNS",
+    "columns",
     "heads_note", "heads_rows", "heads_title", "lorenz_note", "lorenz_rows", "lorenz_title", "lorenz_x", "matrix_note",
     "matrix_rows", "matrix_title", "member_share", "months_note", "months_rows", "months_title", "move_rows", "panel_columns",
     "panel_rows", "sheets", "size_rows", "stability_text", "tier_name", "untold",
@@ -39,9 +40,11 @@ PANEL_MESSAGE_COLUMNS = {**PANEL_COLUMNS, "amount": "pyramid_col_messages"}
 MOVE_COLUMNS = {"was": "pyramid_col_was", "is_now": "pyramid_col_now", "n": "pyramid_col_n", "rate": "pyramid_col_rate"}
 SIZE_COLUMNS = {"tier": "pyramid_col_tier", "n": "pyramid_col_n", "share": "pyramid_col_size"}
 QUANTITIES = {
-    "orders": ["tier_heads", "tier_sales_share", "spend_per_head", "orders_per_head", "tier_order_value", "tier_moved", "tier_transition",
+    "orders": ["tier_heads", "tier_sales_share", "spend_per_head", "orders_per_head", "tier_order_value", "tier_moved",
+    "tier_transition",
                "gini", "top_members_share", "tier_changed"],
-    "messages": ["tier_heads", "tier_messages", "tier_messages_share", "messages_per_head", "tier_moved", "tier_transition", "tier_changed"],
+    "messages": ["tier_heads", "tier_messages", "tier_messages_share", "messages_per_head", "tier_moved", "tier_transition",
+    "tier_changed"],
     "": [],
 }  # fmt: skip
 SHOWN = {  # quantity of the frame: metric id with orders, with messages, display with orders, with messages
@@ -210,7 +213,7 @@ def matrix_rows(reading: Reading, made: Transitions, lang: Lang) -> pd.DataFrame
 
 
 def _largest(made: Transitions):
-    """Return the largest movement between two different tiers or classes that may be shown; newcomers only ripen and do not count."""
+    """Return the largest movement between two classes that may be shown; newcomers only ripen and do not count."""
     frame = made.frame
     told = frame[(frame["was"] != frame["is_now"]) & ~frame["is_hidden"] & (frame["n"] > 0) & (frame["was"] != "young")]
     told = told[told["low"].notna()]
@@ -229,7 +232,8 @@ def matrix_title(reading: Reading, made: Transitions, lang: Lang) -> Text:
     if move is None:
         return phrase("pyramid_moves_title_still", lang, **_when(made, lang))
     return phrase(
-        "pyramid_moves_title", lang, **_when(made, lang), was=tier_name(move["was"], lang, made.basis), is_now=tier_name(move["is_now"], lang, made.basis),
+        "pyramid_moves_title", lang, **_when(made, lang), was=tier_name(move["was"], lang, made.basis),
+        is_now=tier_name(move["is_now"], lang, made.basis),
         n=number(int(move["n"]), "tier_moved", "count", lang), rate=number(move["rate"], "tier_transition", "share", lang),
         interval=interval(move["low"], move["high"], "tier_transition", "share", lang),
     )  # fmt: skip
@@ -347,7 +351,8 @@ def stability_text(made: stability.Stability, lang: Lang) -> Text:
     if made.resampled != made.resampled or made.next_low != made.next_low:
         return phrase(f"{area}_stability_short", lang, months=labels.fixed(stability.MONTHS))
     shown = {k: number(v, metric, "share", lang) for k, v in (
-        ("resampled", made.resampled), ("low", made.resampled_low), ("high", made.resampled_high), ("moved", made.next_month))}  # fmt: skip
+        ("resampled", made.resampled), ("low", made.resampled_low), ("high", made.resampled_high), ("moved",
+        made.next_month))}  # fmt: skip
     ends = interval(made.next_low, made.next_high, metric, "share", lang)
     return phrase(f"{area}_stability", lang, **shown, interval=ends, months=labels.fixed(made.months))
 

@@ -197,8 +197,10 @@ def rfm_table(reading: Reading, before: date, days: int, cuts: Cuts = "quantile"
     engine.execute(f"""
         CREATE OR REPLACE TEMP TABLE {name} AS
         WITH scored AS (
-            SELECT member_id, CAST(DATE '{last}' - last_a AS BIGINT) AS recency_days, CAST(n_a AS BIGINT) AS n_orders, spend_a AS spend_fen,
-                   spend_a // greatest(n_a, 1) AS order_value_fen, {", ".join(f"{sql} AS {k}" for k, sql in steps.items())}, {cashier} AS is_cashier
+            SELECT member_id, CAST(DATE '{last}' - last_a AS BIGINT) AS recency_days, CAST(n_a AS BIGINT) AS n_orders,
+            spend_a AS spend_fen,
+                   spend_a // greatest(n_a, 1) AS order_value_fen, {", ".join(f"{sql} AS {k}" for k, sql in steps.items())},
+                   {cashier} AS is_cashier
             FROM {spent} WHERE n_a > 0
         )
         SELECT s.member_id, coalesce(m.cluster_id, concat('member:', s.member_id)) AS cluster_id, s.* EXCLUDE (member_id),
@@ -236,11 +238,14 @@ def rfm(reading: Reading, cuts: Cuts = "quantile") -> Rfm:
         return Rfm("", cuts, first, last, 0, pd.DataFrame(columns=FRAME), pd.DataFrame(columns=CELLS), "")
     table = rfm_table(reading, before, days, cuts)
     cells = reading.engine.execute(f"""
-        SELECT r, f, m, count(*) AS n_members, CAST(sum(n_orders) AS BIGINT) AS n_orders, CAST(sum(spend_fen) AS BIGINT) AS spend_fen
+        SELECT r, f, m, count(*) AS n_members, CAST(sum(n_orders) AS BIGINT) AS n_orders,
+        CAST(sum(spend_fen) AS BIGINT) AS spend_fen
         FROM {table} GROUP BY r, f, m ORDER BY r, f, m""").df()
     sums = reading.engine.execute(f"""
-        SELECT segment, count(*) AS n_members, CAST(sum(n_orders) AS BIGINT) AS n_orders, CAST(sum(spend_fen) AS BIGINT) AS spend_fen,
-               avg(spend_fen / n_orders) AS member_value_fen, median(recency_days) AS recency_days FROM {table} GROUP BY segment""").df()
+        SELECT segment, count(*) AS n_members, CAST(sum(n_orders) AS BIGINT) AS n_orders,
+        CAST(sum(spend_fen) AS BIGINT) AS spend_fen,
+               avg(spend_fen / n_orders) AS member_value_fen, median(recency_days) AS recency_days FROM {table} GROUP BY
+               segment""").df()
     n, spend = int(sums["n_members"].sum()), float(sums["spend_fen"].sum())
     order = [s for s in rules().segments[kind] if s in set(sums["segment"])]
     frame = sums.set_index("segment").loc[order].reset_index()
@@ -275,7 +280,8 @@ def _values(reading: Reading, table: str) -> dict[str, stats.Interval]:
 def remarks(reading: Reading) -> dict[str, dict[str, float]]:
     """Return what changes the reading of the segments, by kind; empty where nothing does.
 
-    - ``cashier``: accounts with at least ``cashier_share`` of the orders (a cashier's card): ``n``, ``share`` of the orders. They take
+    - ``cashier``: accounts with at least ``cashier_share`` of the orders (a
+    cashier's card): ``n``, ``share`` of the orders. They take
       no part in the cuts and stay in all sums.
     - ``duplicates``: purchases with the member, second and amount of another: ``n``. They are counted as their source gives them.
       Not looked for where the source records days only.
@@ -293,7 +299,8 @@ def remarks(reading: Reading) -> dict[str, dict[str, float]]:
         return {}
     table, found = rfm_table(reading, before, days, "quantile"), {}
     n, orders, once, least, most, cashiers, theirs = reading.engine.execute(f"""
-        SELECT count(*), coalesce(sum(n_orders), 0), coalesce(sum(CASE WHEN n_orders = 1 THEN 1 ELSE 0 END), 0), min(order_value_fen),
+        SELECT count(*), coalesce(sum(n_orders), 0), coalesce(sum(CASE WHEN n_orders = 1 THEN 1 ELSE 0 END), 0),
+        min(order_value_fen),
                max(order_value_fen), coalesce(sum(CASE WHEN is_cashier THEN 1 ELSE 0 END), 0),
                coalesce(sum(CASE WHEN is_cashier THEN n_orders ELSE 0 END), 0)
         FROM {table}""").fetchone()

@@ -28,7 +28,8 @@ MESSAGE_COLUMNS = {
     "segment": "rfm_col_segment", "members": "rfm_col_members", "share": "rfm_col_talkers", "recency": "rfm_col_recency_messages",
     "frequency": "rfm_col_frequency_messages", "action": "rfm_col_action",
 }  # fmt: skip
-QUANTITIES = ["rfm_members", "rfm_share", "rfm_sales_share", "rfm_recency", "rfm_frequency", "rfm_order_value", "rfm_member_value", "rfm_spend", "rfm_changed"]  # fmt: skip
+QUANTITIES = ["rfm_members", "rfm_share", "rfm_sales_share", "rfm_recency", "rfm_frequency", "rfm_order_value",
+"rfm_member_value", "rfm_spend", "rfm_changed"]  # fmt: skip
 
 
 def columns(made: Rfm) -> dict[str, str]:
@@ -84,7 +85,7 @@ def _ranged(value: Text, low: float, high: float, metric: str, display: str, lan
 
 
 def rfm_dots(reading: Reading, made: Rfm, lang: Lang) -> pd.DataFrame:
-    """Return segments for ``charts.dots`` (display ``share``): share of the buyers with its interval, accent on those going cold."""
+    """Return segments for ``charts.dots`` (display ``share``): share of the buyers, accent on those going cold."""
     rows = []
     for row in made.frame[~made.frame["is_small"].astype(bool)].itertuples(index=False):
         text = labels.plain_number(row.share, "share", lang)

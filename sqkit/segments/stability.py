@@ -1,7 +1,9 @@
 """How stable tiers and segments are: on a resample of clusters, and from one month to the next.
 
-A cut at a rank moves when other members happen to be in the data, and a member near a cut moves with it. Both shares below say how
-much of a list of names would be another list: the first by chance of the sample, the second by what members really did in a month.
+A cut at a rank moves when other members happen to be in the data, and a member near a cut moves with it. Both shares below say
+how
+much of a list of names would be another list: the first by chance of the sample,
+the second by what members really did in a month.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
+from itertools import pairwise
 
 import numpy as np
 import pandas as pd
@@ -40,10 +43,12 @@ class Stability:
     n : int
         Members tiered (in the pyramid) or scored.
     resampled, resampled_low, resampled_high : float
-        Mean share, over resamples of whole clusters, of members whose tier or segment differs when the cuts are drawn again, and the
+        Mean share, over resamples of whole clusters, of members whose tier or segment differs when the cuts are drawn again,
+        and the
         2.5% and 97.5% points over resamples.
     next_month, next_low, next_high : float
-        Share of members who stood in another tier (segment, or nowhere) a month later, over the last `months` complete months, with
+        Share of members who stood in another tier (segment, or nowhere) a month later, over the last `months` complete months,
+        with
         its cluster-robust interval.
     months : int
         Months behind it: 3, or as many as have a look-back.
@@ -91,8 +96,10 @@ def _resample(
 def stability(reading: Reading, what: str = "tiers") -> Stability:
     """Return how many members would change their tier (``tiers``) or RFM segment (``rfm``, quantile cuts).
 
-    Resamples draw clusters with replacement (at most 200; the seed comes from source, store and day), place the cuts anew and apply
-    them to the same members; of a store's report the cuts are the brand's and its own members are counted. By next month: who stood in a tier or segment at a month's start and stands in another, or in none, at
+    Resamples draw clusters with replacement (at most 200; the seed comes from source, store and day),
+    place the cuts anew and apply
+    them to the same members; of a store's report the cuts are the brand's and its own members are counted. By next month: who
+    stood in a tier or segment at a month's start and stands in another, or in none, at
     the next. Needs :data:`stats.ENOUGH.clusters` clusters; descriptive.
     """
     before = reading.as_of + timedelta(days=1)
@@ -111,7 +118,8 @@ def stability(reading: Reading, what: str = "tiers") -> Stability:
         table = scoring.rfm_table(reading, before, days, "quantile")
         members = _fetched(
             reading,
-            f"SELECT -recency_days AS r, n_orders AS f, order_value_fen AS m, TRUE AS is_own, cluster_id FROM {table} WHERE NOT is_cashier",
+            f"""SELECT -recency_days AS r, n_orders AS f, order_value_fen AS m, TRUE AS is_own, cluster_id
+                FROM {table} WHERE NOT is_cashier""",
         )
         columns, shares = {k: members[k].to_numpy() for k in "rfm"}, dict.fromkeys("rfm", np.array(scoring.rules().shares))
         label = partial(_segment, _segment_codes(basis(reading)))
@@ -161,7 +169,7 @@ def _turnover(reading: Reading, what: str) -> tuple[stats.Interval | None, int]:
         return None, 0
     starts, days = starts[::-1], lookback(reading, starts[-1])
     pairs = []
-    for then, now in zip(starts, starts[1:], strict=False):
+    for then, now in pairwise(starts):
         if what == "tiers":
             before, after = (tier_table(reading, d, days) for d in (then, now))
             column, where = "tier", f"a.rank_share IS NOT NULL AND {population_sql(reading, 'a.member_id')}"
@@ -183,8 +191,10 @@ def sizes(reading: Reading) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        Grain: one row per tier or class of members who ever bought, from the top: ``tier, n, share`` (of all of them), ``low, high``
-        (cluster-robust; NaN: not enough data), ``is_small`` (fewer than ``least_cell``: not to be shown by itself). The tiers' own
+        Grain: one row per tier or class of members who ever bought, from the top: ``tier, n, share`` (of all of them), ``low,
+        high``
+        (cluster-robust; NaN: not enough data), ``is_small`` (fewer than ``least_cell``: not to be shown by itself). The
+        tiers' own
         shares are given by their cuts; what varies is how many are young or dormant.
     """
     before, columns = reading.as_of + timedelta(days=1), ["tier", "n", "share", "low", "high", "is_small"]

@@ -76,7 +76,8 @@ def tier_table(reading: Reading, before: date, days: int) -> str:
 
     Ties: members with equal spend stand together in the tier in which the middle of their places falls, so that the result
     depends on no row order and equal spend everywhere makes everybody ordinary. Spend is net of refunds known as of the reading's
-    day. A member whose net spend is zero (everything refunded) is dormant; free orders alone are no purchase. A refund larger than
+    day. A member whose net spend is zero (everything refunded) is dormant; free orders alone are no purchase. A refund larger
+    than
     the order counts as a full one, so spend is never negative. An order counted twice by its source counts twice here
     (:func:`sqkit.segments.rfm.remarks` names such orders); an account with half of all orders stands in the top tier.
     """
@@ -95,7 +96,8 @@ def tier_table(reading: Reading, before: date, days: int) -> str:
     engine.execute(f"""
         CREATE OR REPLACE TEMP TABLE {name} AS
         WITH tiered AS (SELECT spend_a, count(*) AS n FROM {spent} WHERE {tiered} GROUP BY spend_a),
-        ranked AS (SELECT spend_a AS value, (sum(n) OVER (ORDER BY spend_a DESC) - n / 2.0) / sum(n) OVER () AS rank_share FROM tiered)
+        ranked AS (SELECT spend_a AS value, (sum(n) OVER (ORDER BY spend_a DESC) - n / 2.0) / sum(n) OVER () AS rank_share FROM
+        tiered)
         SELECT coalesce(m.member_id, b.member_id) AS member_id,
                coalesce(m.cluster_id, concat('member:', b.member_id)) AS cluster_id,
                coalesce(b.spend_a, 0) AS spend_fen, CAST(coalesce(b.n_a, 0) AS BIGINT) AS n_orders, b.first_on,

@@ -21,7 +21,8 @@ FIRST, LAST = date(2025, 1, 1), date(2026, 3, 31)
 
 def order(i: int, member: str | None, day: str, fen: int, **more) -> dict:
     return {
-        "order_id": f"o{i}", "member_id": member, "ordered_at": f"{day} 10:00:00", "status": "paid", "gross_fen": fen, "paid_fen": fen, **more
+        "order_id": f"o{i}", "member_id": member, "ordered_at": f"{day} 10:00:00", "status": "paid", "gross_fen": fen,
+        "paid_fen": fen, **more
     }  # fmt: skip
 
 
@@ -38,7 +39,8 @@ def test_the_panel_adds_up_and_stands_where_the_tier_tables_stand(small_brand):
     assert made.basis == "orders" and made.days == 365
     assert frame.groupby("grain")["first_on"].nunique().to_dict() == {"month": 24, "quarter": 8, "year": 1}
     sales = reading.engine.execute(
-        "SELECT CAST(date_trunc('month', ordered_on) AS DATE) AS first_on, CAST(sum(net_fen) AS BIGINT) AS s FROM order_facts GROUP BY 1"
+        "SELECT CAST(date_trunc('month', ordered_on) AS DATE) AS first_on, CAST(sum(net_fen) AS BIGINT) AS s FROM order_facts"
+        " GROUP BY 1"
     ).df()
     months = frame[frame["grain"] == "month"]
     wanted = sales.set_index("first_on")["s"].reindex(pd.to_datetime(sorted(months["first_on"].unique())))
@@ -54,7 +56,8 @@ def test_the_panel_adds_up_and_stands_where_the_tier_tables_stand(small_brand):
         assert dict(zip(part["tier"], part["heads"], strict=True)) == heads
         before = tier_table(reading, date(2026, 3, 1) if grain == "month" else date(2026, 1, 1), 365)
         moved = reading.engine.execute(f"""
-            SELECT b.tier, count(*) FROM {table} AS b JOIN {before} AS a USING (member_id) WHERE a.tier = b.tier GROUP BY b.tier""")
+            SELECT b.tier, count(*) FROM {table} AS b JOIN {before} AS a USING (member_id) WHERE a.tier = b.tier GROUP BY
+            b.tier""")
         stayed = dict(moved.fetchall())
         was = dict(reading.engine.execute(f"SELECT tier, count(*) FROM {before} GROUP BY tier").fetchall())
         for row in part.itertuples():
@@ -70,7 +73,8 @@ def test_a_period_by_hand(store_home, in_store):
     frame = made.frame.set_index("tier")
     assert (made.days, str(made.period)) == (365, "2026-03-01/2026-03-31")
     assert frame["heads"].to_dict() == {
-        "top_2": 1, "tier_2_5": 2, "tier_5_10": 2, "tier_10_15": 3, "tier_15_20": 2, "ordinary": 40, "young": 1, "new": 1, "anonymous": 0,
+        "top_2": 1, "tier_2_5": 2, "tier_5_10": 2, "tier_10_15": 3, "tier_15_20": 2, "ordinary": 40, "young": 1, "new": 1,
+        "anonymous": 0,
     }  # fmt: skip
     assert frame.loc["top_2", ["buyers", "n_orders", "amount", "amount_per_head", "order_value"]].tolist() == [
         1,
@@ -113,7 +117,8 @@ def test_the_interval_of_the_gini_is_that_of_a_cluster_bootstrap(small_brand):
     made = segments.lorenz(reading)
     spent = reading.engine.execute("""
         SELECT sum(o.net_fen) AS y, min(o.cluster_id) AS c FROM order_facts AS o
-        WHERE member_id IS NOT NULL AND ordered_on > DATE '2025-06-30' GROUP BY member_id HAVING sum(o.net_fen) > 0 ORDER BY member_id""").df()
+        WHERE member_id IS NOT NULL AND ordered_on > DATE '2025-06-30' GROUP BY member_id HAVING sum(o.net_fen) > 0 ORDER BY
+        member_id""").df()
     y, code = spent["y"].to_numpy(float), pd.factorize(spent["c"])[0]
     assert made.gini == pytest.approx(gini_of_pairs(y), abs=1e-12) and made.n_members == len(y)
     rng, drawn, order_ = np.random.default_rng(4), [], np.argsort(y)
@@ -156,7 +161,8 @@ def test_tiers_by_messages_where_there_are_no_orders(store_home, in_store):
     names = [f"m{i:02d}" for i in range(60)]
     sent = [(m, month) for i, m in enumerate(names) for month in range(1, 10) for _ in range(1 + i // 10)]
     messages = [
-        {"message_id": f"x{k}", "group_id": f"g{zlib.crc32(m.encode()) % 10}", "member_id": m, "sent_at": f"2025-{month:02d}-05 10:00:00",
+        {"message_id": f"x{k}", "group_id": f"g{zlib.crc32(m.encode()) % 10}", "member_id": m,
+        "sent_at": f"2025-{month:02d}-05 10:00:00",
          "is_staff": False} for k, (m, month) in enumerate(sent)
     ]  # fmt: skip
     tables = {
@@ -207,9 +213,12 @@ def test_every_title_note_and_row_stands_where_there_is_nothing(store_home, in_s
         scored = rfm.rfm(reading)
         for lang in ("zh", "en"):
             made = [
-                view.heads_title(reading, heads, lang), view.heads_note(reading, heads, lang), view.months_title(reading, months, lang),
-                view.months_note(reading, months, lang), view.lorenz_title(reading, spread, lang), view.lorenz_note(reading, spread, lang),
-                view.matrix_title(reading, moves, lang), view.matrix_note(reading, moves, lang), rfm_view.rfm_title(reading, scored, lang),
+                view.heads_title(reading, heads, lang), view.heads_note(reading, heads, lang), view.months_title(reading, months,
+                lang),
+                view.months_note(reading, months, lang), view.lorenz_title(reading, spread, lang), view.lorenz_note(reading,
+                spread, lang),
+                view.matrix_title(reading, moves, lang), view.matrix_note(reading, moves, lang), rfm_view.rfm_title(reading,
+                scored, lang),
                 rfm_view.rfm_note(reading, scored, lang),
             ]  # fmt: skip
             assert all(str(t) for t in made)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import date
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -56,7 +57,8 @@ def buyers(restless: bool) -> list[dict]:
             fen = int(rng.integers(1, 10**6)) if restless else 1000 + 100 * i
             on = f"{2024 + month // 12}-{1 + month % 12:02d}-05 10:00:00"
             rows.append(
-                {"order_id": f"o{i}-{month}", "member_id": f"m{i:02d}", "ordered_at": on, "status": "paid", "gross_fen": fen, "paid_fen": fen}
+                {"order_id": f"o{i}-{month}", "member_id": f"m{i:02d}", "ordered_at": on, "status": "paid", "gross_fen": fen,
+                "paid_fen": fen}
             )  # fmt: skip
     return rows
 
@@ -71,7 +73,7 @@ def test_turnover_is_none_in_a_steady_world_and_counted_in_a_restless_one(store_
     tiers = [
         dict(reading.engine.execute(f"SELECT member_id, tier FROM {tier_table(reading, d, 365)}").fetchall()) for d in starts
     ]
-    for a, b in zip(tiers, tiers[1:], strict=False):
+    for a, b in pairwise(tiers):
         moved += [a[m] != b[m] for m in a]
     assert made.next_month == pytest.approx(np.mean(moved))
     assert (made.next_month > 0.1) if restless else (made.next_month == 0)

@@ -155,7 +155,8 @@ def test_refunded_free_young_and_late_orders(store_home, in_store):
     tiers = tiers_of(reading)
     assert tiers.pop("kept") in {*CUTS, "ordinary"}
     assert tiers == {
-        "refunded": "dormant", "free": "none", "young": "young", "old": "dormant", "later": "none", "silent": "none", "back-later": "dormant"
+        "refunded": "dormant", "free": "none", "young": "young", "old": "dormant", "later": "none", "silent": "none",
+        "back-later": "dormant"
     }  # fmt: skip
     earlier = worlds.reading(reading.source, as_of=date(2026, 1, 31))  # the second refund was not known then
     assert tiers_of(earlier)["back-later"] in {*CUTS, "ordinary"}
@@ -176,7 +177,8 @@ def test_prospective_tiers_keep_their_sales_where_tiers_within_the_period_fall(s
     member = np.repeat(np.arange(3000), counts)
     on = pd.Timestamp(FIRST) + pd.to_timedelta(rng.integers(0, (LAST - FIRST).days + 1, len(member)), unit="D")
     orders = pd.DataFrame(
-        {"order_id": [f"o{i}" for i in range(len(member))], "member_id": [f"m{m}" for m in member], "ordered_at": on + pd.Timedelta(hours=10),
+        {"order_id": [f"o{i}" for i in range(len(member))], "member_id": [f"m{m}" for m in member],
+        "ordered_at": on + pd.Timedelta(hours=10),
          "status": "paid", "gross_fen": 1000, "paid_fen": 1000}
     )  # fmt: skip
     members = pd.DataFrame({"member_id": [f"m{m}" for m in range(3000)], "joined_at": pd.Timestamp(FIRST)})
@@ -188,9 +190,8 @@ def test_prospective_tiers_keep_their_sales_where_tiers_within_the_period_fall(s
         upper = ", ".join(f"'{t}'" for t in CUTS)
         return reading.engine.execute(f"""
             SELECT sum(net_fen) / {(date.fromisoformat(span[1]) - date.fromisoformat(span[0])).days + 1} FROM order_facts
-            JOIN {table} USING (member_id) WHERE tier IN ({upper}) AND ordered_on BETWEEN DATE '{span[0]}' AND DATE '{span[1]}'""").fetchone()[
-            0
-        ]
+            JOIN {table} USING (member_id) WHERE tier IN ({upper}) AND ordered_on BETWEEN DATE '{span[0]}' AND DATE
+            '{span[1]}'""").fetchone()[0]
 
     prospective, inside = tier_table(reading, before, 365), tier_table(reading, within, 92)
     assert abs(sales(prospective, first) / sales(prospective, fourth) - 1) < 0.05  # sd .02
