@@ -75,7 +75,7 @@ def _bounds(row: pd.Series) -> tuple[float, float]:
 
 def _by(frame: pd.DataFrame, **where: object) -> pd.Series | None:
     for column, value in where.items():
-        frame = frame[frame[column] == value]
+        frame = frame[frame[column] == value] if len(frame) else frame
     return None if frame.empty else frame.iloc[0]
 
 
