@@ -74,7 +74,8 @@ def curves(
             last = y.last_valid_index()
             if last is not None:
                 ends.append([float(y.loc[last]), x.loc[last], str(name), color])
-        ax.set(xlabel=x_label, ylabel="")
+        ax.set_xlabel(x_label, fontsize=8.5, color=GREY)
+        ax.set_ylabel("")
         ax.margins(x=0.02, y=0.08)
         value_axis(ax.yaxis, ax, y_display, lang, currency)
         if is_date:

@@ -21,6 +21,7 @@ __all__ = [
     "computed",
     "metric",
     "metrics",
+    "of_areas",
     "primary_benchmark",
     "quantity",
     "read_benchmarks",
@@ -95,11 +96,12 @@ class Metric(BaseModel):
 class Computed(BaseModel):
     """One quantity that an analysis computes, not a query of its own: what it is, how it is made, what it must not be read as.
 
-    Grain: one record per id, in ``registry/computed/<analysis>.toml``.
+    Grain: one record per id, in ``registry/computed/<area>.toml``.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     id: str
+    area: str = ""
     zh: str
     en: str
     display: Display
@@ -218,8 +220,13 @@ def computed() -> dict[str, Computed]:
         twice = sorted(set(records) & (set(found) | set(metrics())))
         if twice:
             raise ContractError(str(path), [f"[{name}] is defined elsewhere too; ids are unique" for name in twice])
-        found |= records
+        found |= {name: record.model_copy(update={"area": path.stem}) for name, record in records.items()}
     return found
+
+
+def of_areas(*areas: str) -> list[str]:
+    """Return the ids of the computed quantities of some areas, in the order of their files."""
+    return [q.id for area in areas for q in computed().values() if q.area == area]
 
 
 @cache

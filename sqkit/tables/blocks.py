@@ -111,10 +111,11 @@ def grid(
     for row in cells_of:
         cells = "".join(f'<th scope="row">{c}</th>' if i == 0 else f"<td>{c}</td>" for i, c in enumerate(row))
         body.append(f"<tr>{cells}</tr>")
-    title = f"<caption>{caption.html}</caption>" if caption else ""
-    return Html(
-        f'<div class="table-scroll"><table class="grid">{title}<thead><tr>{head}</tr></thead><tbody>{"".join(body)}</tbody></table></div>'
-    )
+    table = f'<table class="grid"><thead><tr>{head}</tr></thead><tbody>{"".join(body)}</tbody></table>'
+    scroll = f'<div class="table-scroll">{table}</div>'
+    if caption is None:
+        return Html(scroll)
+    return Html(f'<figure class="table"><figcaption class="finding">{caption.html}</figcaption>{scroll}</figure>')
 
 
 def definitions(metric_ids: Iterable[str], lang: Lang) -> Html:

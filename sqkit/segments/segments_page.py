@@ -1,0 +1,181 @@
+"""What the segmentation report says first and hands over: three sentences, findings, sheets."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pandas as pd
+
+from sqkit import registry
+from sqkit.findings import Finding
+from sqkit.labels import Lang, Text, join, phrase
+from sqkit.reading import Period, Reading
+from sqkit.reading.aligned import Aligned, aligned_year_before
+from sqkit.segments import diagnosis_view, pyramid_view, rfm_view, tags_view
+from sqkit.segments.diagnosis import Diagnosis, diagnose
+from sqkit.segments.pyramid import Heads, Lorenz, Panel, Transitions
+from sqkit.segments.rfm import Rfm
+from sqkit.segments.seeds import Seeds
+from sqkit.segments.stability import Stability
+from sqkit.segments.tiers import basis, lookback
+from sqkit.segments.tiers import tier_table as tiers_before
+
+__all__ = [
+    "LIMITS", "REFERENCES", "cause_notes", "changes", "findings", "months_display", "predicted_axis", "pyramid_notes", "rfm_notes",
+    "seed_notes", "sheets", "shown", "three_sentences", "tier_table", "year_before",
+]  # fmt: skip
+
+LIMITS = [
+    "limits_descriptive", "limits_clusters", "segments_limits_tiers", "segments_limits_causes", "segments_limits_value", "segments_limits_cells",
+]  # fmt: skip
+REFERENCES = ["segments_references_pyramid", "segments_references_causes", "segments_references_models"]
+
+
+def year_before(period: Period) -> Aligned:
+    """Return the span a year before, moved with the Spring Festival where it touches the period."""
+    return aligned_year_before(period)
+
+
+def changes(reading: Reading, compare: str) -> tuple[Diagnosis, Diagnosis]:
+    """Return why sales changed against the earlier period asked for (``previous`` or ``year``), and against the other one."""
+    spans = {"previous": reading.period.before(), "year": year_before(reading.period).period}
+    other = "year" if compare == "previous" else "previous"
+    return diagnose(reading, reading.period, spans[compare]), diagnose(reading, reading.period, spans[other])
+
+
+def three_sentences(
+    reading: Reading, change: Diagnosis, heads: Heads, steady: Stability, rfm: Rfm, todo: Text, lang: Lang
+) -> list[Text]:
+    """Return what happened, who caused it, and whom to contact; without orders, who is active and how steady that is.
+
+    Parameters
+    ----------
+    todo : Text
+        Whom to contact today, in one sentence (from the contact list).
+    """
+    end = phrase("segments_todo", lang, todo=todo)
+    if change.state in ("no_orders", "no_dates"):
+        first = pyramid_view.heads_title(reading, heads, lang)
+        return [phrase("segments_sentence", lang, text=first), pyramid_view.stability_text(steady, lang), end]
+    causes = diagnosis_view.sentences(change, lang)
+    if change.state != "ok":
+        return [
+            phrase("segments_sentence", lang, text=causes[0]),
+            phrase("segments_sentence", lang, text=rfm_view.rfm_title(reading, rfm, lang)),
+            end,
+        ]
+    told = causes[1:] if change.causes else causes
+    why = join(told, lang, "item_separator") if told else rfm_view.rfm_title(reading, rfm, lang)
+    return [
+        phrase("segments_sentence", lang, text=diagnosis_view.headline(change, lang)),
+        phrase("segments_sentence", lang, text=why),
+        end,
+    ]
+
+
+def cause_notes(change: Diagnosis, lang: Lang) -> list[Text]:
+    """Return the causes as sentences, what is common, which festivals lie in one period only, and what could not be told."""
+    if change.state != "ok":
+        return diagnosis_view.limits(change, lang)
+    told = [phrase("segments_sentence", lang, text=s) for s in diagnosis_view.sentences(change, lang)]
+    return [*told, diagnosis_view.events_note(change, lang), *diagnosis_view.limits(change, lang)]
+
+
+def pyramid_notes(reading: Reading, heads: Heads, steady: Stability, lang: Lang) -> list[Text]:
+    """Return the small print of the pyramid, the members' share of sales, and how steady the tiers are."""
+    if heads.frame.empty:
+        return []
+    texts = [pyramid_view.member_share(reading, heads, lang), pyramid_view.stability_text(steady, lang)]
+    return [*(x for x in texts if x is not None), pyramid_view.heads_note(reading, heads, lang)]
+
+
+def rfm_notes(reading: Reading, found: Rfm, steady: Stability, lang: Lang) -> list[Text]:
+    """Return how steady the segments are and the small print."""
+    if rfm_view.untold(reading, found, lang) is not None:
+        return []
+    return [pyramid_view.stability_text(steady, lang), rfm_view.rfm_note(reading, found, lang)]
+
+
+def seed_notes(found: Seeds, lang: Lang) -> list[Text]:
+    """Return the sentence on seed customers, or nothing where it cannot be told."""
+    told = tags_view.seeds_sentence(found, lang)
+    return [] if told is None else [told]
+
+
+def months_display(reading: Reading) -> str:
+    """Return how monthly amounts are written: money, or a count of messages."""
+    return "count" if basis(reading) == "messages" else "money"
+
+
+def predicted_axis(lang: Lang) -> str:
+    """Return the name of the horizontal axis of a reliability plot."""
+    return phrase("segments_axis_predicted", lang).plain
+
+
+def tier_table(reading: Reading) -> str:
+    """Return a table of members' tiers before the period, for offer mixes within it; empty where nobody can be tiered."""
+    days = lookback(reading, reading.period.first) if basis(reading) == "orders" else 0
+    if not days:
+        return "(SELECT member_id, CAST(NULL AS VARCHAR) AS tier FROM member_facts)"
+    return tiers_before(reading, reading.period.first, days)
+
+
+def shown(reading: Reading) -> list[str]:
+    """Return the ids of the quantities on the page, for the definitions."""
+    kind = basis(reading)
+    ids = [*pyramid_view.QUANTITIES[kind], *rfm_view.QUANTITIES]
+    if kind == "orders":
+        ids = [*diagnosis_view.METRICS, *ids, *registry.of_areas("affinity", "upgrade", "baskets")]
+    ids += registry.of_areas("tags", "contacts")
+    return list(dict.fromkeys(ids))
+
+
+def findings(reading: Reading, change: Diagnosis, heads: Heads, found: Lorenz, more: Sequence[Finding]) -> list[Finding]:
+    """Return what the page says as findings: causes first, then concentration and members' share, then the contact list.
+
+    Parameters
+    ----------
+    more : sequence of Finding
+        Those of the contact list.
+    """
+    inputs = {reading.source.id: str(reading.source.manifest.get("input_hash", ""))}
+    made = (
+        [f.model_copy(update={"inputs": inputs | f.inputs}) for f in diagnosis_view.findings(change)]
+        if change.state != "no_orders"
+        else []
+    )
+    if found.gini == found.gini and found.n_members:
+        words = {x: pyramid_view.lorenz_title(reading, found, x).plain for x in ("zh", "en")}
+        told = found.low == found.low
+        made.append(
+            Finding(
+                metric_id="gini", period=f"{found.first}/{found.last}", value=found.gini, low=found.low, high=found.high, n=found.n_members,
+                verdict="no_reference" if told else "not_enough_data", rank=10, inputs=inputs, sentence=words,
+            )
+        )  # fmt: skip
+    share = heads.member_share
+    if share is not None and share.value == share.value:
+        words = {x: pyramid_view.member_share(reading, heads, x).plain for x in ("zh", "en")}
+        made.append(
+            Finding(
+                metric_id="member_sales_share", period=str(heads.period), value=share.value, low=share.low, high=share.high, n=int(share.n),
+                n_clusters=int(share.n_clusters), method=share.method, revenue_scope="net_sales", rank=11, inputs=inputs, sentence=words,
+                verdict="no_reference" if share.enough else "not_enough_data",
+            )
+        )  # fmt: skip
+    return [*made, *(f.model_copy(update={"rank": f.rank + 20}) for f in more)]
+
+
+def sheets(
+    reading: Reading, change: Diagnosis, heads: Heads, months: Panel, moves: Transitions, rfm: Rfm, lang: Lang
+) -> dict[str, pd.DataFrame]:
+    """Return every table of the report by sheet title; the contact list is the playbook's."""
+    made = {
+        phrase("segments_sheet_parts", lang).plain: diagnosis_view.parts_sheet(change, lang)
+        if len(change.parts)
+        else pd.DataFrame(),
+        phrase("segments_sheet_cells", lang).plain: diagnosis_view.cells_sheet(change, lang),
+        **pyramid_view.sheets(reading, heads, months, moves, lang),
+        **rfm_view.sheets(reading, rfm, lang),
+    }
+    return {k: v for k, v in made.items() if not v.empty}
