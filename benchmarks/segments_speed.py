@@ -12,7 +12,8 @@ never split between scores or tiers. The answers are compared as whole numbers b
 
 ``scan`` is DuckDB touching every value of three columns: the limit. ``sqkit`` is the SQL of the product (spent_sql, thresholds,
 score_steps, tier_sql), ``duckdb`` the best hand-written queries (quantiles of all columns in one pass), ``windows`` the usual
-rank() version. Each figure is a fresh process, reading included.
+rank() version. Ours skips orders older than both look-backs unless they are a member's first; the other ways group all of them.
+Each figure is a fresh process, reading included.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import os
 import sys
 from datetime import date, timedelta
 from importlib import import_module
@@ -81,20 +83,26 @@ def make(n: int, ids: str) -> dict:
     return cost
 
 
-def scan_way(n: int, ids: str) -> dict:
+def connected():
+    """Return an engine with the threads that SQKIT_THREADS allows, as the product's."""
     import duckdb
 
+    threads = os.environ.get("SQKIT_THREADS")
+    return duckdb.connect(config={"threads": int(threads)} if threads else {})
+
+
+def scan_way(n: int, ids: str) -> dict:
+
     member = "sum(member_id)" if ids == "number" else "sum(strlen(member_id))"
-    duckdb.connect().execute(f"SELECT {member}, max(ordered_on), sum(net_fen) FROM read_parquet('{stored(n, ids)}')").fetchone()
+    connected().execute(f"SELECT {member}, max(ordered_on), sum(net_fen) FROM read_parquet('{stored(n, ids)}')").fetchone()
     return {}
 
 
 def sqkit_way(n: int, ids: str) -> dict:
-    import duckdb
 
     from sqkit.segments import cuts, rfm
 
-    engine = duckdb.connect()
+    engine = connected()
     spans = {"a": (BEFORE - timedelta(days=YEAR), BEFORE), "b": (THEN - timedelta(days=YEAR), THEN)}
     orders = f"read_parquet('{stored(n, ids)}')"
     engine.execute(f"CREATE TEMP TABLE spent AS {cuts.spent_sql(spans, orders, ['a'])}")
@@ -155,9 +163,8 @@ def split(rows: list) -> dict:
 
 def duckdb_way(n: int, ids: str) -> dict:
     """Quantiles of all five columns in one pass, their ties in a second, one grouping at the end."""
-    import duckdb
 
-    engine = duckdb.connect()
+    engine = connected()
     engine.execute(f"CREATE TEMP TABLE spent AS {MEMBERS.format(path=stored(n, ids), **DAYS)}")
     bought = "n_a > 0"
     wanted = {
@@ -194,9 +201,8 @@ def duckdb_way(n: int, ids: str) -> dict:
 
 def windows_way(n: int, ids: str) -> dict:
     """rank() and count() windows, the middle of the places of ties."""
-    import duckdb
 
-    engine = duckdb.connect()
+    engine = connected()
     parts = []
     for name, x, w in (
         ("r", "last_a", "n_a > 0"), ("f", "n_a", "n_a > 0"), ("m", "spend_a // greatest(n_a, 1)", "n_a > 0"),
@@ -310,8 +316,9 @@ def pandas_way(n: int, ids: str) -> dict:
     return split(list(done.itertuples(index=False, name=None)))
 
 
-def call(arguments: list) -> dict:
-    return child(__file__, ["--child", *arguments])
+def call(arguments: list, threads: int = 0) -> dict:
+    bound = {"SQKIT_THREADS": str(threads), "POLARS_MAX_THREADS": str(threads)} if threads else {}
+    return child(__file__, ["--child", *arguments], **bound)
 
 
 def compare(answers: dict[str, dict]) -> None:
@@ -322,13 +329,13 @@ def compare(answers: dict[str, dict]) -> None:
             assert way == "scan" or theirs[part] == ours[part], (part, way, theirs[part][:5], ours[part][:5])
 
 
-def run(n: int, ids: str, ways: list[str], repeats: int) -> dict[str, float]:
+def run(n: int, ids: str, ways: list[str], repeats: int, threads: int) -> dict[str, float]:
     """Measure one size, print its table, return CPU seconds per way."""
-    got = rounds({w: lambda w=w: call([w, n, ids]) for w in ways}, repeats, warm_up=repeats > 1)
+    got = rounds({w: lambda w=w: call([w, n, ids], threads) for w in ways}, repeats, warm_up=repeats > 1)
     compare({w: runs[-1]["answer"] for w, runs in got.items()})
     cost = {w: {k: median(r[k] for r in runs) for k in ("cpu", "wall", "peak")} for w, runs in got.items()}
     best = min((cost[w]["cpu"] for w in ("duckdb", "windows") if w in cost), default=math.nan)
-    print(f"\n### {n:,} orders, members as {ids}: CPU s\n")
+    print(f"\n### {n:,} orders, members as {ids}, {threads or 'all'} threads: CPU s\n")
     print(table(
         ["way", "CPU s", "wall s", "peak MB", "/ scan", "/ best hand-written", "/ sqkit"],
         [[w, c["cpu"], c["wall"], c["peak"], c["cpu"] / cost["scan"]["cpu"], c["cpu"] / best, c["cpu"] / cost["sqkit"]["cpu"]]
@@ -343,6 +350,9 @@ def main() -> None:
     parser.add_argument("--ids", choices=("number", "text"), default="number", help="how the members' ids are stored")
     parser.add_argument("--ways", default=",".join(WAYS), help=f"any of {', '.join(WAYS)}; scan and sqkit always run")
     parser.add_argument("--repeats", type=int, default=3, help="rounds after the warm-up round (1: no warm-up)")
+    parser.add_argument(
+        "--threads", type=int, default=1, help="of DuckDB and polars; 0: all (two keep twice the groups in memory)"
+    )
     parser.add_argument("--fresh", action="store_true", help="write the orders again")
     parser.add_argument("--child", nargs="+", help=argparse.SUPPRESS)
     asked = parser.parse_args()
@@ -371,7 +381,7 @@ def main() -> None:
     for n in asked.sizes:
         if asked.fresh or not (STORE / f"orders_{n}_{asked.ids}.parquet").exists():
             call(["make", n, asked.ids])
-        costs[n] = run(n, asked.ids, ways, asked.repeats)
+        costs[n] = run(n, asked.ids, ways, asked.repeats, asked.threads)
     if len(asked.sizes) > 1:
         print("\n### Growth: CPU s, and per million orders\n")
         lines = [[w, *(f"{costs[n][w]:.3g} ({costs[n][w] / n * 1e6:.3g})" for n in asked.sizes)] for w in ways]
