@@ -159,6 +159,20 @@ def test_the_audience_is_calibrated_out_of_time(store_home):
     assert len(found.members) == found.members["member_id"].nunique() * len(found.spend)
 
 
+def test_new_categories_fall_back_to_base_rates(store_home, monkeypatch):
+    """Where the model does not beat base rates for new categories, all members have the same chance of each: the plain share, counted here."""
+    reading = worlds.reading(planted.brand(store_home))
+    told = baskets.audience(reading)
+    monkeypatch.setattr("sqkit.stats.logistic.Calibration.beats_base", property(lambda c: c.n > told.calibration_new.n))
+    reading = worlds.reading(planted.brand(store_home))
+    found = baskets.audience(reading)
+    new = found.members[found.members["is_new"]]
+    assert found.state == "model" and (new.groupby("category")["chance"].nunique() == 1).all()
+    overall = new.groupby("category")["chance"].first().mean()
+    assert overall == pytest.approx(told.calibration_new.n_events / told.calibration_new.n, rel=0.2)
+    assert "base rate" in view.audience_title(found, "en").plain
+
+
 def test_opportunities(store_home):
     reading = worlds.reading(planted.brand(store_home))
     new = baskets.opportunity_candidates(reading)

@@ -41,7 +41,8 @@ class Audience:
     spend : DataFrame
         ``category, spend_fen, low, high``: what a buyer of the category paid for it in the tested quarter (winsorised, clustered).
     members : DataFrame
-        One row per member and category: ``member_id, category, is_new, chance, chance_low, chance_high``.
+        One row per member and category: ``member_id, category, is_new, chance, chance_low, chance_high``. Where the model does not beat
+        base rates for new categories, those have their category's base rate.
     missing : list of str
     """
 
@@ -126,6 +127,8 @@ def audience(reading: Reading, step: int = 91, most: int = 10) -> Audience:
     found_new = calibrate(parts[0], parts[1], base_new[is_new], parts[2]) if tells_new else None
     state = "model" if found.beats_base else "base_rates"
     members = _ahead(now, _fit(judge) if state == "model" else None, judge.bought, top)
+    if state == "model" and not (found_new and found_new.beats_base):
+        members = _levelled(members, judge, top)
     bins_new = reliability(*parts) if tells_new else pd.DataFrame()
     bins = reliability(happened, chance, codes)
     return Audience(state, "", trained, tested, ahead, found, bins, found_new, bins_new, _spend(judge, top), members)
@@ -134,6 +137,20 @@ def audience(reading: Reading, step: int = 91, most: int = 10) -> Audience:
 def _rate_new(w: _Window) -> np.ndarray:
     new = w.held == 0
     return (w.bought * new).sum(0) / np.maximum(new.sum(0), 1)
+
+
+def _levelled(members: pd.DataFrame, judge: _Window, top: list[str]) -> pd.DataFrame:
+    """Give categories never bought their base rate: the model tells nothing more of them."""
+    rate, n = _rate_new(judge), np.maximum((judge.held == 0).sum(0), 1)
+    error = 1.96 * np.sqrt(rate * (1 - rate) / n)
+    for name, level in (
+        ("chance", rate),
+        ("chance_low", np.maximum(rate - error, 0)),
+        ("chance_high", np.minimum(rate + error, 1)),
+    ):
+        by = members["category"].map(dict(zip(top, level, strict=True)))
+        members[name] = np.where(members["is_new"], by, members[name])
+    return members
 
 
 def _window(reading: Reading, table: str, day: date, days: int, step: int, top: list[str]) -> _Window:
