@@ -24,6 +24,7 @@ import subprocess
 import sys
 import tempfile
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 
 import harness
@@ -159,7 +160,7 @@ def main() -> int:
         assert value["sqkit"] >= best - max(1e-6, 1e-12 * abs(best)), "sqkit stopped below the best likelihood"
     for way, by_size in spent.items():
         known = sorted(by_size)
-        for a, b in zip(known, known[1:], strict=False):
+        for a, b in pairwise(known):
             print(f"Growth of {way}: {b / a:.0f} times the customers cost {by_size[b] / by_size[a]:.1f} times the CPU")
     return 0
 

@@ -207,18 +207,3 @@ def test_equal_spend_has_a_mean_and_no_failure():
     assert expected_value(made.parameters, np.array([0.0, 3.0]), np.array([0.0, 15_000.0])) == pytest.approx(
         [5000, 5000], rel=0.02
     )
-
-
-def test_the_loop_made_to_be_compiled_adds_up_the_same():
-    from sqkit.segments.lifetime import compiled
-    from sqkit.segments.lifetime.models import row_sums
-
-    rows = Rows(*np.array(HISTORIES).T, n=[5, 4, 3, 2, 1])
-    r, alpha, a, b = TRUTH["bg_nbd"]
-    k = rows.counts
-    odds = np.where(k > 0, np.log(a / np.maximum(b + k - 1, 1e-9)), -np.inf)
-    given = (rows.n, rows.place, rows.last, rows.age, r + k, odds, np.where(k > 0, 1 / np.maximum(b + k - 1, 1e-9), 0.0), alpha)
-    want = row_sums(*given)
-    assert compiled.loop(*given) == pytest.approx(want, rel=1e-12, abs=1e-12)
-    pytest.importorskip("numba")
-    assert compiled.row_sums(compiled.WORTH)(*given) == pytest.approx(want, rel=1e-12, abs=1e-12)

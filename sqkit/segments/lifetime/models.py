@@ -16,9 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import gammaln, polygamma, psi
 
-from sqkit.segments.lifetime import compiled
-
-__all__ = ["MODELS", "Model", "Rows", "row_sums"]
+__all__ = ["MODELS", "Model", "Rows"]
 
 NODES, STEPS = 32, 24  # of the two quadratures; relative error below 1e-9 for ages and horizons of up to 1,000 weeks
 FAR = 35.0  # logarithms below the highest value of an integrand that are still integrated
@@ -118,8 +116,7 @@ def _beta_geometric(shift: int) -> Model:
         with np.errstate(invalid="ignore", divide="ignore"):
             odds = np.where((k > 0) | (shift > 0), np.log(a / np.maximum(kb - 1, 1e-300)), -np.inf)
         inverse = np.where((k > 0) | (shift > 0), 1 / np.maximum(kb - 1, 1e-300), 0.0)
-        sums = compiled.row_sums(len(n)) or row_sums
-        s = sums(n, rows.place, rows.last, rows.age, kr, odds, inverse, alpha)
+        s = _row_sums(n, rows.place, rows.last, rows.age, kr, odds, inverse, alpha)
         value += s[0]
         total = n.sum()
         digamma = {name: psi(v) for name, v in (("kr", kr), ("kb", kb), ("akb", a + kb))}
@@ -171,11 +168,11 @@ def _beta_geometric(shift: int) -> Model:
     return Model("mbg_nbd" if shift else "bg_nbd", ("r", "alpha", "a", "b"), log_likelihood, each, alive, ahead, expected)
 
 
-def row_sums(n, place, last, age, shape_of, odds_of, inverse_of, alpha) -> np.ndarray:
+def _row_sums(n, place, last, age, shape_of, odds_of, inverse_of, alpha) -> np.ndarray:
     """Return the twenty sums over rows that value, gradient and Hessian of the beta-geometric models are made of.
 
     `shape_of`, `odds_of` and `inverse_of` are r + x, the log odds of dropping out at the last purchase (without the Gamma part) and
-    1 / (b + x - 1) by distinct x; `place` says which x a row has. :mod:`sqkit.segments.lifetime.compiled` holds the same as one loop.
+    1 / (b + x - 1) by distinct x; `place` says which x a row has. One million customers take .06 s, so nothing here is compiled.
     """
     shape, inverse = shape_of[place], inverse_of[place]
     late, soon = 1 / (alpha + age), 1 / (alpha + last)
