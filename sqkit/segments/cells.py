@@ -14,6 +14,7 @@ from sqkit.segments.tiers import pyramid
 
 __all__ = ["condition", "cuts", "without"]
 
+LEAST_SHARE = 0.01  # of a category that is compared
 LONG = 80  # days from which on a cause may also begin inside the later period
 WINDOWS = {"whole": slice(1, 3), "late": slice(2, 3)}
 COLUMNS = {"domain": "orders.domain", "channel": "orders.channel"}
@@ -24,7 +25,7 @@ def cuts(moved: Movements) -> list[Cut]:
     """Return the cuts that the source allows, each with at least two cells.
 
     A membership that grows is no cause: tiers and acquisition channels are compared by purchases relative to what the same members
-    bought before the period, first orders by newcomer. Classes are not compared with each other, because who counts as kept depends
+    bought before the period (how much and how long ago), first orders by newcomer. Classes are not compared with each other, because who counts as kept depends
     on the season before, and the young and the dormant not with the tiers, because they age.
     """
     source, made = moved.reading.source, []
@@ -60,7 +61,9 @@ def without(cut: Cut, named: Collection[str]) -> Cut:
 
 
 def condition(by: str, factor: str, among: str, cell: str) -> str:
-    """Return the SQL condition on ``moved_sales`` that holds for the sales of a cell."""
+    """Return the SQL condition on ``moved_sales`` that holds for the sales of a cell; '' for a category, a part of purchases."""
+    if by == "category":
+        return ""
     value = cell.replace("'", "''")
     if factor == "first_order_rate":
         column = "acquisition_channel" if by == "channel" else by
@@ -164,13 +167,14 @@ def _revenue(moved: Movements, by: str, sql: str, *, among: str = "", is_shared:
 
 
 def _category(moved: Movements) -> list[Cut]:
-    """Amounts as paid, before refunds: lines carry none."""
+    """Amounts as paid, before refunds: lines carry none. Categories below 1% of sales are left out: seasons of trifles explain nothing."""
     left = " AND ".join(f"NOT coalesce({c}, false)" for c in moved.left_out) or "true"
     frame = moved.reading.engine.execute(f"""
         WITH lines AS (SELECT s.*, i.category, i.paid_fen FROM moved_sales AS s JOIN item_facts AS i ON i.purchase_id = s.purchase_id)
         SELECT k, phase, category AS cell, count(*) AS n, CAST(sum(paid_fen) AS DOUBLE) AS fen
         FROM lines WHERE category IS NOT NULL AND {left} GROUP BY ALL""").df()
-    cells, sums = table(frame, ["n", "fen"], moved.n_clusters)
+    sold = frame.groupby("cell")["fen"].sum()
+    cells, sums = table(frame, ["n", "fen"], moved.n_clusters, sorted(sold.index[sold >= LEAST_SHARE * sold.sum()]))
     n, fen = sums["n"], sums["fen"]
     units, ones = np.stack([n[0].sum(0), n[1:].sum((0, 1))]), np.ones(len(cells))
     return [Cut("category", "revenue", "", w, cells, _later(fen, w), fen[0], units, ones) for w in _windows(moved)]

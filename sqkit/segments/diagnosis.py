@@ -232,7 +232,11 @@ def _causes(moved: Movements) -> tuple[tuple[Cause, ...], pd.DataFrame]:
         cause = _cause(tested[best[2]], culprit(tested[best[2]], best[3]), float(best[0]), moved)
         found.append(cause)
         left = condition(cause.by, cause.factor, cause.among, cause.cell)
-        moved = replace(moved, left_out=(*moved.left_out, left), named=(*moved.named, (cause.by, cause.among, cause.cell)))
+        moved = replace(
+            moved,
+            left_out=(*moved.left_out, *([left] if left else [])),
+            named=(*moved.named, (cause.by, cause.among, cause.cell)),
+        )
     return tuple(found), cells
 
 

@@ -19,6 +19,12 @@ __all__ = ["BUCKETS", "Movements", "late_part", "prepare", "table"]
 
 BUCKETS = 1024  # random groups of members who are a cluster alone, and at most twice as many of whole groups
 
+FEW = 5  # heads by which the rate of a rare habit is drawn to that of all
+# purchases in the look-back and age of the last one, in classes
+HABIT = """10 * CASE WHEN s.n_orders <= 2 THEN s.n_orders WHEN s.n_orders <= 4 THEN 3 WHEN s.n_orders <= 8 THEN 4 ELSE 5 END
+               + CASE WHEN r.last_on IS NULL THEN 5 WHEN w.first - r.last_on <= 30 THEN 0 WHEN w.first - r.last_on <= 60 THEN 1
+                      WHEN w.first - r.last_on <= 120 THEN 2 WHEN w.first - r.last_on <= 240 THEN 3 ELSE 4 END"""
+
 
 @dataclass(frozen=True)
 class Movements:
@@ -63,13 +69,14 @@ class Movements:
         return table(frame, ["n", "fen"], self.n_clusters, cells)
 
     def heads(self, tiers: Sequence[str], by: str = "tier") -> np.ndarray:
-        """Return what members were worth before each period, 1 + purchases in the look-back, as an array (side, cluster, cell).
+        """Return how many purchases the members of each cell were good for before each period, an array (side, cluster, cell).
 
-        A member's own past foretells his purchases better than being one head does, so cells are compared by it.
+        A member is worth what members with as many purchases in the look-back and as old a last one bought in the earlier period:
+        a tier that holds more lapsed members than it did is no tier that buys less.
         """
-        frame = self.reading.engine.execute(
-            f"SELECT k, side AS phase, {by} AS cell, CAST(sum(1 + n_orders) AS DOUBLE) AS heads FROM moved_heads GROUP BY ALL"
-        ).df()
+        frame = self.reading.engine.execute(f"""
+            SELECT h.k, h.side AS phase, {by} AS cell, sum(w.worth) AS heads
+            FROM moved_heads AS h JOIN moved_worth AS w ON w.habit = h.habit GROUP BY ALL ORDER BY ALL""").df()
         return table(frame, ["heads"], self.n_clusters, tiers)[1]["heads"]
 
 
@@ -145,19 +152,35 @@ def prepare(reading: Reading, later: Period, earlier: Period, lookback_days: int
         LEFT JOIN moved_states AS s ON s.member_id = o.member_id AND s.side = w.side
         LEFT JOIN moved_states AS l ON l.member_id = o.member_id AND l.side = 2
         WHERE o.is_kept AND {here};
+        CREATE OR REPLACE TEMP TABLE moved_last AS
+        SELECT w.side, o.member_id, max(o.ordered_on) AS last_on FROM order_facts AS o
+        JOIN moved_windows AS w ON o.ordered_on < w.first WHERE o.is_kept AND o.member_id IS NOT NULL GROUP BY ALL;
         CREATE OR REPLACE TEMP TABLE moved_heads AS
         SELECT s.side, coalesce(g.k, hash(s.member_id) % {BUCKETS}) AS k, s.member_id, s.tier, s.n_orders, m.acquisition_channel,
-               t.tier AS other_tier,
+               t.tier AS other_tier, {HABIT} AS habit,
                p.member_id IS NOT NULL AS is_prior, q.member_id IS NOT NULL AS is_other_prior, b.member_id IS NOT NULL AS is_buyer
         FROM moved_states AS s
+        JOIN moved_windows AS w ON w.side = s.side
         LEFT JOIN member_facts AS m ON m.member_id = s.member_id
+        LEFT JOIN moved_last AS r ON r.member_id = s.member_id AND r.side = s.side
         LEFT JOIN moved_groups AS g ON g.cluster_id = s.cluster_id
         LEFT JOIN moved_states AS t ON t.member_id = s.member_id AND t.side = 1 - s.side AND s.side < 2
         LEFT JOIN moved_prior AS p ON p.member_id = s.member_id AND p.side = s.side
         LEFT JOIN moved_prior AS q ON q.member_id = s.member_id AND q.side = 1 - s.side AND s.side < 2
         LEFT JOIN (SELECT DISTINCT side, member_id FROM moved_sales WHERE class <> 'new') AS b
                ON b.member_id = s.member_id AND b.side = s.side
-        {_at_home(reading)}""")
+        {_at_home(reading)};
+        CREATE OR REPLACE TEMP TABLE moved_worth AS
+        WITH bought AS (
+            SELECT member_id, count(*) AS n FROM moved_sales WHERE side = 0 AND member_id IS NOT NULL AND class <> 'new' GROUP BY member_id
+        ),
+        pooled AS (
+            SELECT h.habit, count(*) AS heads, coalesce(sum(b.n), 0) AS n FROM moved_heads AS h
+            LEFT JOIN bought AS b ON b.member_id = h.member_id WHERE h.side = 0 AND h.tier <> 'none' GROUP BY h.habit
+        ),
+        overall AS (SELECT coalesce(sum(n) / nullif(sum(heads), 0), 0) AS rate FROM pooled)
+        SELECT a.habit, (coalesce(p.n, 0) + {FEW} * o.rate + 1e-6) / (coalesce(p.heads, 0) + {FEW}) AS worth
+        FROM (SELECT DISTINCT habit FROM moved_heads) AS a CROSS JOIN overall AS o LEFT JOIN pooled AS p ON p.habit = a.habit""")
     return Movements(reading, earlier, later, lookback_days, has_classes, int(n) if n > BUCKETS else BUCKETS)
 
 
