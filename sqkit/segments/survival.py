@@ -58,7 +58,7 @@ class Curve:
     is_enough: bool
 
     def at(self, day: int) -> tuple[float, float, float]:
-        """Return survival and its bounds after a day; NaN beyond the curve."""
+        """Return survival and its bounds on a day of the grid (all horizons are in it), else the day of it before; NaN beyond."""
         held = self.frame[self.frame["day"] <= day]
         if held.empty or day > self.frame["day"].max():
             return (np.nan, np.nan, np.nan)
@@ -210,7 +210,8 @@ def curve(frame: pd.DataFrame, level: float = 0.95) -> Curve:
     survival = np.cumprod(1 - np.diff(counts.sums(1)[0]))
     watched = np.flatnonzero(risk >= min(rules()["survival"]["least_at_risk"], risk.max() / 5))
     last = int(watched.max()) if len(watched) else 0
-    days = np.unique(np.linspace(0, last, min(_GRID, last + 1)).round().astype(int))
+    days = np.linspace(0, last, min(_GRID, last + 1)).round().astype(int)
+    days = np.unique([*days, *(h for h in rules()["survival"]["horizons"] if h <= last)])
     se, clusters = _spread(frame, counts, days)
     n, events = int(frame["n"].sum()), int(frame.loc[frame["is_event"], "n"].sum())
     value = survival[days]

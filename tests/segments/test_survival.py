@@ -50,6 +50,11 @@ def test_it_is_the_curve_of_statsmodels():
     for day, value in zip(oracle.surv_times, oracle.surv_prob, strict=True):
         if day in set(made.frame["day"]):
             assert made.at(day)[0] == pytest.approx(value, abs=1e-12)
+    long = spans(rng.integers(0, 2000, 3000), rng.random(3000) < 0.5)
+    far = SurvfuncRight(long["time"], long["is_event"])
+    for day in (30, 90, 180):  # the horizons that are told are exact, however coarse the grid
+        exact = far.surv_prob[np.searchsorted(far.surv_times, day, side="right") - 1]
+        assert survival.curve(long).at(day)[0] == pytest.approx(exact, abs=1e-12)
     counted = frame.groupby(["cluster_id", "entry", "time", "is_event"], as_index=False)["n"].sum()
     pd.testing.assert_frame_equal(survival.curve(counted).frame, made.frame)
     alone = survival.curve(frame.assign(cluster_id=np.arange(len(frame))))  # clusters of one: Greenwood's standard error, nearly
