@@ -16,7 +16,7 @@ from sqkit.segments.tiers import pyramid
 
 __all__ = [
     "BRIDGE_COLUMNS", "CLASS_COLUMNS", "METRICS", "TIER_COLUMNS", "aligned_note", "bridge_rows", "bridge_title", "cause_note",
-    "cause_rows", "cause_sentence", "cells_sheet", "class_rows", "events_note", "findings", "headline", "limits", "part_note",
+    "cause_rows", "cause_sentence", "cells_sheet", "class_columns", "class_rows", "events_note", "findings", "headline", "limits", "part_note",
     "part_rows", "part_title", "parts_sheet", "sentences", "tier_rows", "tier_title", "untold",
 ]  # fmt: skip
 
@@ -188,6 +188,12 @@ def class_rows(d: Diagnosis, lang: Lang) -> list[dict[str, Text]]:
         cells = {c: _money(row[c], "diagnosis_part", d, lang) for c in wide.columns if pd.notna(row[c])}
         rows.append({"tier": _tier_name(tier, lang), **cells, "change": _money(row.sum(), "diagnosis_part", d, lang)})
     return rows
+
+
+def class_columns(d: Diagnosis) -> dict[str, str]:
+    """Return the columns of the tier × class table that hold anything."""
+    used = {"tier", "change"} | ({"kept" if p in KEPT else p for p in d.parts["part"]} if len(d.parts) else set())
+    return {key: heading for key, heading in CLASS_COLUMNS.items() if key in used}
 
 
 def bridge_rows(d: Diagnosis, lang: Lang) -> list[dict[str, Text]]:
