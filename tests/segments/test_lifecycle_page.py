@@ -153,3 +153,22 @@ def test_a_back_test_may_hold_as_a_whole_and_not_in_its_bins():
     frame = bins(0.40, 0.40)
     frame.loc[[1, 8], "expected"] += 0.2
     assert "2 of 10 bins" in view.reliable_title(frame, "en").plain
+
+
+def test_a_small_brand_hears_that_the_rules_cannot_be_compared(store_home):
+    reading = worlds.reading(worlds.brand(store_home, "tiny", seed=2, scenario="tiny"))
+    t = told(reading)
+    why = page.three_sentences(reading, t["sizes"], t["cycle"], t["found"], "en")[1].plain
+    assert why.startswith("Too little data") and not t["found"].stay.is_enough
+    assert not [f for f in page.findings(reading, t["sizes"], t["cycle"], t["found"]) if f.verdict == "signal"]
+
+
+def test_a_leave_wave_comes_first(store_home):
+    reading = worlds.reading(worlds.brand(store_home, "wave", seed=4, scenario="fatigue", members=2500, stores=6))
+    found = survival.survival_of(reading)
+    assert found.is_late_faster and found.late.low > 1.2
+    t = told(reading)
+    _, why, do = (s.plain for s in page.three_sentences(reading, t["sizes"], t["cycle"], found, "en"))
+    assert "left their groups" in why and "posting" in do
+    first = min(page.findings(reading, t["sizes"], t["cycle"], found), key=lambda f: f.rank)
+    assert (first.metric_id, first.verdict) == ("late_leaving", "signal")

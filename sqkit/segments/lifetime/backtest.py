@@ -19,7 +19,7 @@ from sqkit.segments.lifetime.models import MODELS, Rows
 __all__ = ["Backtest", "Cut", "backtest", "cluster_spread", "cut_check", "rows_of", "seed_of"]
 
 LEAST_WEEKS = 24  # of observation, so that a third is two months
-TOLERANCE = 0.10  # a deviation up to here is said to hold
+TOLERANCE = 0.15  # a deviation up to here is said to hold
 WIDE = 0.25  # an interval wider than this (either side) says nothing
 WINDOWS = (4, 6, 8)  # weeks before the cut that are looked at
 LEVEL_WEEKS = 26  # weeks before them that set the level
@@ -54,7 +54,7 @@ class Backtest:
     Attributes
     ----------
     verdict : str
-        ``holds``, ``over`` (more was predicted than came), ``under`` or ``not_enough``.
+        ``holds``, ``over`` (more was predicted than came), ``under`` or ``not_enough``. A miss is over 15% and its interval excludes 1.
     until, ahead : date
         End of the fit, and of the prediction.
     n_members, n_repeaters, n_clusters : int
@@ -159,9 +159,9 @@ def backtest(reading: Reading, until: date | None = None) -> Backtest:
 
 
 def _verdict(ratio: float, low: float, high: float) -> str:
-    if low > 1 / (1 - TOLERANCE) or (low > 1 and ratio > 1 + TOLERANCE):
+    if low > 1 and ratio > 1 + TOLERANCE:
         return "under"
-    if high < 1 - TOLERANCE or (high < 1 and ratio < 1 - TOLERANCE):
+    if high < 1 and ratio < 1 - TOLERANCE:
         return "over"
     return "not_enough" if high / ratio - 1 > WIDE else "holds"
 

@@ -59,7 +59,8 @@ def purchase_days(reading: Reading) -> str:
     Grain: one row per member and calendar day with at least one purchase that was not refunded whole by the reading's day
     (several orders of a day, split or doubled ones among them, are one purchase; a free order counts). Columns: ``member_id``,
     ``on_day``, ``net_fen`` (after refunds), ``first_on``, ``joined_on``, ``cluster_id`` (an integer: a group, a store, or one of
-    200 random shards of the members without one), ``is_till``. Days after the reading's day are not seen.
+    200 random shards of the members without one), ``is_till``. Days after the reading's day are not seen. Always the whole brand: a
+    member's first purchase is a fact of the brand, not of a store.
     """
     reading.engine.execute(f"""
         CREATE OR REPLACE TEMP TABLE lifetime_days AS
@@ -86,14 +87,13 @@ def cohort(reading: Reading) -> Cohort:
     """Choose the members whose first purchase is known, and say how."""
     table, first = purchase_days(reading), reading.source.first_day
     early, later = first + timedelta(30), first + timedelta(BURN_IN_DAYS)
-    n, same, late, soon, begun, inside = reading.engine.execute(f"""
+    n, same, late, soon, begun = reading.engine.execute(f"""
         SELECT count(*), coalesce(sum((joined_on IS NULL OR joined_on = first_on)::INT), 0), coalesce(sum((first_on >= DATE '{later}')::INT), 0),
-               coalesce(sum((first_on < DATE '{early}')::INT), 0), coalesce(sum((first_on < DATE '{later}')::INT), 0),
-               coalesce(sum((joined_on >= DATE '{first}')::INT), 0)
+               coalesce(sum((first_on < DATE '{early}')::INT), 0), coalesce(sum((first_on < DATE '{later}')::INT), 0)
         FROM (SELECT DISTINCT member_id, first_on, joined_on FROM {table} WHERE NOT is_till)""").fetchone()
     if not n:
         kind, since = "none", first
-    elif same < 0.5 * n and inside >= 0.1 * n:
+    elif same < 0.5 * n:
         kind, since = "joined", first
     elif late >= LATER_SHARE * n:
         kind, since = "burn_in", later

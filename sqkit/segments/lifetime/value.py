@@ -91,7 +91,7 @@ def outlook(reading: Reading, back: Backtest, cut: Cut, weeks: float = 52.0, dis
     Notes
     -----
     Intervals are as wide as the back-test was uncertain: clusters and weeks for purchases, also the spend of clusters for value.
-    Where the back-test missed, the forecast corrected by its ratio lies inside too. The interval of the top share is over clusters.
+    The forecast corrected by the back-test's ratio lies inside too, with its own error where the back-test missed. The interval of the top share is over clusters.
     Smallest sample: that of the back-test. Descriptive: past behaviour carried forward, no effect of anything done.
     """
     state, nan = _state(back.verdict, cut.verdict), float("nan")
@@ -116,6 +116,7 @@ def outlook(reading: Reading, back: Backtest, cut: Cut, weeks: float = 52.0, dis
     low, high = totals * np.exp(-half), totals * np.exp(half)
     if state == "range":
         low, high = low * min(1.0, back.ratio), high * max(1.0, back.ratio)
+    low, high = np.minimum(low, totals * back.ratio), np.maximum(high, totals * back.ratio)
     off = 1.96 * _top_spread(value, frame, top) if paid else nan
     alive = fitted.model.alive(fitted.parameters, rows)
     deciles = _deciles(frame, ahead, value, alive)
