@@ -91,13 +91,13 @@ def _why(reading: Reading, made: Cycle, found: survival.Survival, lang: Lang) ->
         )
     if made.pairs.empty:
         return phrase("lifecycle_why_untold", lang)
-    parts = view.fixed_parts(made.pairs, lang)
-    if parts is None:
-        return phrase("lifecycle_title_fixed_none", lang)
-    if parts[0] == "same":
-        return phrase("lifecycle_why_fixed_same", lang, **parts[1])
+    kind, told = view.fixed_parts(made.pairs, lang)
+    if kind in ("none", "few"):
+        return phrase(f"lifecycle_why_fixed_{kind}", lang)
+    if kind == "same":
+        return phrase("lifecycle_why_fixed_same", lang, **told)
     days = fixed(phrase("unit_days", lang, n=stages.rules()["churn"]["fixed_days"]).plain)
-    return phrase("lifecycle_why_fixed", lang, days=days, act=view.act(reading, lang), **parts[1])
+    return phrase("lifecycle_why_fixed", lang, days=days, act=view.act(reading, lang), **told)
 
 
 def _todo(reading: Reading, made: Cycle, found: survival.Survival, lang: Lang) -> Text:

@@ -430,13 +430,13 @@ def fixed_rows(pairs: pd.DataFrame, lang: Lang) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["label", "value", "low", "high", "text", "is_accent"])
 
 
-def fixed_parts(pairs: pd.DataFrame, lang: Lang) -> tuple[str, dict[str, Text]] | None:
-    """Return how the rules differ (``apart``, ``same``) with the figures of the sentence; None where nobody is merely slow."""
-    if pairs.empty:
-        return None
+def fixed_parts(pairs: pd.DataFrame, lang: Lang) -> tuple[str, dict[str, Text]]:
+    """Return how the rules differ with the figures of the sentence: ``apart``, ``same``, ``none`` (nobody is merely slow), ``few``."""
     slow, both = _by(pairs, fixed=True, own=False), _by(pairs, fixed=True, own=True)
+    if len(pairs) and slow is None:
+        return "none", {}
     if slow is None or both is None or not (slow["is_enough"] and both["is_enough"]):
-        return None
+        return "few", {}
     n = slow["n"] + both["n"]
     told = {
         "n_fixed": number(n, "slow_buyers", "count", lang), "share": _share(slow["n"] / n, "slow_buyers", lang),
@@ -447,11 +447,11 @@ def fixed_parts(pairs: pd.DataFrame, lang: Lang) -> tuple[str, dict[str, Text]] 
 
 def fixed_title(reading: Reading, pairs: pd.DataFrame, lang: Lang) -> Text:
     """Return the finding of the comparison with a fixed number of days."""
-    made = fixed_parts(pairs, lang)
-    if made is None:
-        return phrase("lifecycle_title_fixed_none", lang)
-    key = "lifecycle_title_fixed" if made[0] == "apart" else "lifecycle_title_fixed_same"
-    return phrase(key, lang, act=act(reading, lang), **made[1])
+    kind, told = fixed_parts(pairs, lang)
+    if kind in ("none", "few"):
+        return phrase(f"lifecycle_title_fixed_{kind}", lang)
+    key = "lifecycle_title_fixed" if kind == "apart" else "lifecycle_title_fixed_same"
+    return phrase(key, lang, act=act(reading, lang), **told)
 
 
 def fixed_note(reading: Reading, lang: Lang) -> Text:
