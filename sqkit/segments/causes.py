@@ -111,6 +111,7 @@ def apart(cut: Cut) -> Tested:
         middle = (b + rho * e) / 2
         enough = (
             (e <= BULK * e.sum())
+            & ((e > 0) | (cut.factor == "revenue"))  # a rate needs heads in both periods; what is new has sales only
             & (cut.units.sum(0) >= LEAST_UNITS)
             & (effective >= LEAST_CLUSTERS)
             & (middle > 0)

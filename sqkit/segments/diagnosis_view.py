@@ -72,7 +72,10 @@ def cause_sentence(d: Diagnosis, cause: Cause, lang: Lang, *, with_worth: bool =
     relative = number(abs(cause.relative), "diagnosis_deviation", "share", lang)
     spread = labels.interval(cause.relative_low, cause.relative_high, "diagnosis_deviation", "share", lang, signed=True)
     cell = _cell(d.reading, cause.by, cause.cell, cause.among, lang)
-    text = phrase(f"diagnosis_{cause.factor}_{side}", lang, since=since, cell=cell, relative=relative, interval=spread)
+    if math.isfinite(cause.relative):
+        text = phrase(f"diagnosis_{cause.factor}_{side}", lang, since=since, cell=cell, relative=relative, interval=spread)
+    else:  # nothing was sold there in the earlier period
+        text = phrase("diagnosis_started", lang, since=since, cell=cell)
     if not with_worth:
         return text
     share = cause.fen / d.change_fen if d.change_fen else math.nan

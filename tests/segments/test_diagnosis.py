@@ -177,6 +177,15 @@ def test_false_alarms_of_the_largest_statistic_and_a_cashier():
     assert not made.is_enough[3] and adjusted([made], rng)[0][3] == 1.0
 
 
+def test_what_is_new_counts_as_sales_but_has_no_rate():
+    rng = np.random.default_rng(2)
+    a, b = rng.poisson(5, (200, 5)), rng.poisson(5, (200, 5))
+    a[:, 4] = 0
+    assert apart(_cut(b, a)).is_enough[4]
+    rate = _cut(b, a)
+    assert not apart(Cut(rate.by, "frequency", *(getattr(rate, f) for f in ("among", "window", "cells", "later", "expected", "units", "fen_per_unit")))).is_enough[4]  # fmt: skip
+
+
 def test_paule_mandel_recovers_the_spread():
     rng = np.random.default_rng(3)
     found = [paule_mandel(rng.normal(0, np.sqrt(4.0 + 1.0), 30), np.full(30, 1.0)) for _ in range(200)]
