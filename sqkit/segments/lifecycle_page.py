@@ -136,7 +136,13 @@ def findings(reading: Reading, sizes: pd.DataFrame, made: Cycle, found: survival
     told = []
     if found.late is not None:
         words_of = {lang: curves.late_finding(found, lang).plain for lang in ("zh", "en")}
-        verdict = "not_enough_data" if not found.late.enough else "signal" if found.late_p < 0.05 else "no_signal"
+        verdict = (
+            "not_enough_data"
+            if not found.late.enough
+            else "signal"
+            if found.is_late_faster or found.is_late_slower
+            else "no_signal"
+        )
         told.append(
             Finding(
                 metric_id="late_leaving", scope=store, period=day, value=found.late.value, low=found.late.low, high=found.late.high,

@@ -71,7 +71,7 @@ class Compared:
 
     ``curves`` by cell, those with enough data only; ``cells``: one row per cell with ``z`` (robust log-rank score, above 0 for
     more events than expected) and ``p`` corrected over the cells; ``p`` of any difference; ``adjusted_p`` over all comparisons of
-    a page, and ``is_different`` at 5%.
+    a page, and ``is_different`` below ``named_below``.
     """
 
     by: str
@@ -82,7 +82,7 @@ class Compared:
 
     @property
     def is_different(self) -> bool:
-        return self.adjusted_p < 0.05
+        return self.adjusted_p < rules()["survival"]["named_below"]
 
 
 @dataclass(frozen=True)
@@ -97,11 +97,11 @@ class Survival:
 
     @property
     def is_late_faster(self) -> bool:
-        return self.late is not None and self.late_p < 0.05 and self.late.value > 1
+        return self.late is not None and self.late_p < rules()["survival"]["named_below"] and self.late.value > 1
 
     @property
     def is_late_slower(self) -> bool:
-        return self.late is not None and self.late_p < 0.05 and self.late.value < 1
+        return self.late is not None and self.late_p < rules()["survival"]["named_below"] and self.late.value < 1
 
 
 def _store(reading: Reading, column: str) -> str:
@@ -381,7 +381,7 @@ def survival_of(reading: Reading) -> Survival:
     """Return the curves of the source, their comparisons by every column that allows one, and whether leaving got faster.
 
     The p-values of all comparisons and of late leaving are corrected together (Holm): the chance that any difference is named
-    where there is none is at most 5%. Comparisons without two cells with enough data have no cells and p = 1.
+    where there is none stays below 5% (``named_below`` is stricter, as random signs are only nearly exact). Comparisons without two cells with enough data have no cells and p = 1.
     """
     what = {"stays": stays(reading), "orders": next_orders(reading)}
     found: dict[str, Compared] = {}
