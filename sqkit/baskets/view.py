@@ -10,7 +10,7 @@ from sqkit import labels
 from sqkit.baskets.audience import Audience
 from sqkit.baskets.next_category import Transitions
 from sqkit.baskets.rules import Rules
-from sqkit.labels import Lang, Text, interval, number, phrase
+from sqkit.labels import Lang, Text, interval, number, phrase, raw
 from sqkit.reading import Reading, words
 
 __all__ = [
@@ -95,6 +95,8 @@ def next_cells(found: Transitions, lang: Lang) -> pd.DataFrame:
 
 def next_title(found: Transitions, lang: Lang) -> Text:
     """Return the clearest step between two different categories, or that there is none."""
+    if found.cells.empty:
+        return phrase("cannot_tell", lang)
     apart = found.cells[found.cells["is_apart"] & (found.cells["first"] != found.cells["then"])]
     if apart.empty:
         return phrase("next_title_unclear", lang)
@@ -137,6 +139,8 @@ def reliability_rows(found: Audience, lang: Lang) -> pd.DataFrame:
 def audience_title(found: Audience, lang: Lang) -> Text:
     """Return whether the chances for a new category hold on a quarter the model never saw."""
     bins, c = found.reliability_new, found.calibration_new
+    if bins.empty:
+        return phrase("cannot_tell", lang)
     expected = number((bins["predicted"] * bins["n"]).sum(), "audience_members", "count", lang)
     key = "audience_title" if found.state == "model" and c.beats_base else "audience_title_base"
     return phrase(key, lang, expected=expected, happened=number(c.n_events, "audience_members", "count", lang))
@@ -145,6 +149,8 @@ def audience_title(found: Audience, lang: Lang) -> Text:
 def audience_note(found: Audience, lang: Lang) -> Text:
     """Return the small print: windows, calibration slope, n."""
     c = found.calibration_new
+    if found.reliability_new.empty:
+        return raw("")
     spans = {k: labels.period(p.first, p.last, lang) for k, p in (("trained", found.trained), ("tested", found.tested))}
     return phrase(
         "audience_note", lang, **spans, slope=number(c.slope, "audience_slope", "per", lang), n=labels.count(c.n, lang),

@@ -70,6 +70,8 @@ def affinity_cells(found: Affinity, lang: Lang, names: Names | None = None) -> p
 
 def affinity_title(found: Affinity, lang: Lang, names: Names | None = None) -> Text:
     """Return the finding: the strongest taste, else the widest gap downwards, else that nothing can be told apart."""
+    if found.cells.empty:
+        return phrase("cannot_tell", lang)
     told = found.cells[found.cells["is_enough"]]
     count = number(len(told), "affinity_cells", "count", lang)
     apart = told[told["is_apart"]]
@@ -92,8 +94,9 @@ def affinity_note(found: Affinity, lang: Lang) -> Text:
 
 def mix_rows(found: Affinity, lang: Lang, names: Names | None = None) -> list[dict[str, Text]]:
     """Return each segment's offer mix as table rows: its three clearest categories, each once, with lift and interval."""
-    rows = []
-    for segment, part in offer_mix(found).groupby("segment", sort=False):
+    rows, mix = [], offer_mix(found)
+    place = {segment: i for i, segment in enumerate(names or mix["segment"].unique())}
+    for segment, part in sorted(mix.groupby("segment", sort=False), key=lambda x: place.get(x[0], len(place))):
         row = {"segment": segment_name(segment, lang, names)}
         for key, item in zip(("first", "second", "third"), part.itertuples(index=False), strict=False):
             value = {"lift": _lift(item.lift, lang), "interval": _ends(item, lang)}

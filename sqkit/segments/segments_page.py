@@ -21,7 +21,7 @@ from sqkit.segments.tiers import basis, lookback
 from sqkit.segments.tiers import tier_table as tiers_before
 
 __all__ = [
-    "LIMITS", "REFERENCES", "cause_notes", "changes", "findings", "months_display", "predicted_axis", "pyramid_notes", "rfm_notes",
+    "LIMITS", "REFERENCES", "cause_notes", "changes", "findings", "months_display", "pyramid_notes", "rfm_notes",
     "seed_notes", "sheets", "shown", "three_sentences", "tier_table", "year_before",
 ]  # fmt: skip
 
@@ -107,16 +107,11 @@ def months_display(reading: Reading) -> str:
     return "count" if basis(reading) == "messages" else "money"
 
 
-def predicted_axis(lang: Lang) -> str:
-    """Return the name of the horizontal axis of a reliability plot."""
-    return phrase("segments_axis_predicted", lang).plain
-
-
 def tier_table(reading: Reading) -> str:
     """Return a table of members' tiers before the period, for offer mixes within it; empty where nobody can be tiered."""
     days = lookback(reading, reading.period.first) if basis(reading) == "orders" else 0
     if not days:
-        return "(SELECT member_id, CAST(NULL AS VARCHAR) AS tier FROM member_facts)"
+        return "(SELECT member_id, CAST(NULL AS VARCHAR) AS tier, CAST(NULL AS DOUBLE) AS rank_share FROM member_facts)"
     return tiers_before(reading, reading.period.first, days)
 
 

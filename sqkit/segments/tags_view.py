@@ -153,6 +153,8 @@ def _reasons(row, has_costs: bool, lang: Lang) -> Text:
 def lead_title(found: LeadCategory, lang: Lang) -> Text:
     """Return the category to start with, that two are equal, or that none passes."""
     table = found.table
+    if table.empty:
+        return phrase("cannot_tell", lang)
     first = table.iloc[0]
     item = labels.name(first["item"])
     if found.state == "none":

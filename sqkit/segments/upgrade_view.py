@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from sqkit import labels
-from sqkit.labels import Lang, Text, interval, number, phrase
+from sqkit.labels import Lang, Text, interval, number, phrase, raw
 from sqkit.reading import Reading, words
 from sqkit.segments.tiers import pyramid
 from sqkit.segments.upgrade import Upgrade
@@ -43,6 +43,8 @@ def _expected(found: Upgrade) -> float:
 
 def reliability_title(found: Upgrade, lang: Lang) -> Text:
     """Return whether the chances hold on a quarter the model never saw, with expected and real upgrades."""
+    if found.reliability.empty:
+        return phrase("cannot_tell", lang)
     c = found.calibration
     counts = {
         "expected": number(_expected(found), "upgrade_expected", "count", lang),
@@ -58,6 +60,8 @@ def reliability_title(found: Upgrade, lang: Lang) -> Text:
 
 def reliability_note(found: Upgrade, lang: Lang) -> Text:
     """Return the small print: windows, calibration slope, n."""
+    if found.reliability.empty:
+        return raw("")
     c = found.calibration
     spans = {k: labels.period(p.first, p.last, lang) for k, p in (("trained", found.trained), ("tested", found.tested))}
     return phrase(
