@@ -99,7 +99,7 @@ def rfm_notes(reading: Reading, found: Rfm, steady: Stability, lang: Lang) -> li
 def seed_notes(found: Seeds, lang: Lang) -> list[Text]:
     """Return the sentence on seed customers, or nothing where it cannot be told."""
     told = tags_view.seeds_sentence(found, lang)
-    return [] if told is None else [told]
+    return [] if told is None else [told, phrase("seeds_note", lang)]
 
 
 def months_display(reading: Reading) -> str:
