@@ -52,7 +52,7 @@ def world(scenario: str, seed: int, members: int) -> dict[str, dict[str, float]]
 
 def main() -> int:
     """Run the worlds and print the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)[0])
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--worlds", type=int, default=6)
     parser.add_argument("--members", type=int, default=8000)
     parser.add_argument("--scenarios", default="baseline,quiet")
