@@ -8,13 +8,15 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
+from sqkit.reading import Period
 from sqkit.segments.causes import Cut, apart
 from sqkit.segments.movements import BUCKETS, Movements, late_part, table
 from sqkit.segments.tiers import pyramid
 
-__all__ = ["condition", "cuts", "without"]
+__all__ = ["condition", "cuts", "is_near", "without"]
 
 LEAST_SHARE = 0.01  # of a category that is compared
+NEAR_DAYS = 31
 LONG = 80  # days from which on a cause may also begin inside the later period
 WINDOWS = {"whole": slice(1, 3), "late": slice(2, 3)}
 COLUMNS = {"domain": "orders.domain", "channel": "orders.channel"}
@@ -26,12 +28,13 @@ def cuts(moved: Movements) -> list[Cut]:
 
     A membership that grows is no cause: tiers and acquisition channels are compared by purchases relative to what the same members
     bought before the period (how much and how long ago), first orders by newcomer. Classes are not compared with each other, because who counts as kept depends
-    on the season before, and the young and the dormant not with the tiers, because they age.
+    on the season before, and the young and the dormant not with the tiers, because they age; channels of origin only between neighbouring
+    periods, for the same reason.
     """
     source, made = moved.reading.source, []
     if moved.lookback_days:
         made += _tiers(moved)
-        if not source.missing("members.acquisition_channel"):
+        if is_near(moved.earlier, moved.later) and not source.missing("members.acquisition_channel"):
             made += _acquisition(moved)
     if not moved.reading.store and not source.missing("orders.store_id"):
         made += _revenue(moved, "store_id", "store_id", is_shared=True)
@@ -48,6 +51,12 @@ def cuts(moved: Movements) -> list[Cut]:
                 made += _leads(moved, column)
     made = [without(c, [cell for by, among, cell in moved.named if (by, among) == (c.by, c.among)]) for c in made]
     return [c for c in made if len(c.cells) > 1]
+
+
+def is_near(earlier: Period, later: Period) -> bool:
+    """Say whether two periods are neighbours. Over a year the members of one channel age against those of a younger one, and who has
+    been there for longer buys less often for that alone: channels of origin are compared between neighbours only."""
+    return (later.first - earlier.last).days <= NEAR_DAYS
 
 
 def without(cut: Cut, named: Collection[str]) -> Cut:

@@ -11,6 +11,7 @@ from sqkit.findings import Finding
 from sqkit.labels import Lang, Text, join, number, phrase
 from sqkit.reading import Reading, words
 from sqkit.reading.aligned import Aligned
+from sqkit.segments.cells import is_near
 from sqkit.segments.diagnosis import Cause, Diagnosis
 from sqkit.segments.tiers import pyramid
 
@@ -270,7 +271,8 @@ def limits(d: Diagnosis, lang: Lang) -> list[Text]:
     if d.state not in ("ok", "not_enough"):
         return []
     keys = [key for key, known in (("tiers", d.lookback_days > 0), ("classes", d.has_classes)) if not known]
-    return [phrase(f"diagnosis_limit_{key}", lang) for key in keys]
+    far = [] if is_near(d.earlier, d.later) else ["far"]
+    return [phrase(f"diagnosis_limit_{key}", lang) for key in [*keys, *far]]
 
 
 def untold(d: Diagnosis, lang: Lang) -> tuple[Text, Text, Text] | None:
