@@ -14,7 +14,7 @@ import pandas as pd
 from sqkit.segments.movements import Movements, table
 from sqkit.segments.tiers import pyramid
 
-__all__ = ["bridge", "exact_parts", "shapley", "tier_frame", "whole"]
+__all__ = ["Z", "bridge", "exact_parts", "shapley", "tier_frame", "whole"]
 
 KEPT = ("moves", "more", "lapsed", "frequency", "order_value")  # parts of those who bought in the span before and again
 PLAIN = ("returned", "new", "member", "anonymous")

@@ -5,14 +5,16 @@ from __future__ import annotations
 import math
 
 import pandas as pd
+from scipy.special import ndtr
 
-from sqkit import calendar, labels
+from sqkit import calendar, labels, stats
 from sqkit.findings import Finding
 from sqkit.labels import Lang, Text, join, number, phrase
 from sqkit.reading import Reading, words
 from sqkit.reading.aligned import Aligned
+from sqkit.segments.bridge import Z
 from sqkit.segments.cells import is_near
-from sqkit.segments.diagnosis import Cause, Diagnosis
+from sqkit.segments.diagnosis import ALPHA, Cause, Diagnosis
 from sqkit.segments.tiers import pyramid
 
 __all__ = [
@@ -131,12 +133,21 @@ def cause_rows(d: Diagnosis, lang: Lang) -> pd.DataFrame:
 
 
 def part_rows(d: Diagnosis, lang: Lang) -> pd.DataFrame:
-    """Return rows of ``charts.parts``: the exact split over all tiers, in the order of its meaning; accent where the interval
-    excludes zero."""
+    """Return rows of ``charts.parts``: the exact split over all tiers, in the order of its meaning; accent on what is told from zero
+    after correction over the parts."""
     rows = []
-    for row in d.totals.itertuples(index=False):
-        rows.append(_bar(_part_name(row.part, "", lang), row.fen, row.low, row.high, row.low > 0 or row.high < 0, d, lang))
+    for row, is_apart in zip(d.totals.itertuples(index=False), _told(d.totals), strict=True):
+        rows.append(_bar(_part_name(row.part, "", lang), row.fen, row.low, row.high, is_apart, d, lang))
     return _chart(rows)
+
+
+def _told(totals: pd.DataFrame) -> list[bool]:
+    """Say of each part whether it is told from zero, Holm-corrected over the parts; never of the length of the periods."""
+    if totals.empty:
+        return []
+    error = (totals["high"] - totals["low"]) / (2 * Z)
+    p = [2 * float(ndtr(-abs(fen) / e)) if e > 0 else 1.0 for fen, e in zip(totals["fen"], error, strict=True)]
+    return [q < ALPHA for q in stats.holm(p)]
 
 
 def _part_name(part: str, tier: str, lang: Lang) -> Text:
@@ -155,8 +166,8 @@ def _chart(rows: list[tuple]) -> pd.DataFrame:
 
 
 def part_title(d: Diagnosis, lang: Lang) -> Text:
-    """Return the largest part of the exact split whose interval excludes nothing-happened."""
-    told = d.totals[(d.totals["low"] > 0) | (d.totals["high"] < 0)] if len(d.totals) else d.totals
+    """Return the largest part of the exact split that is told from zero after correction over the parts."""
+    told = d.totals[_told(d.totals)] if len(d.totals) else d.totals
     if not len(told):
         return phrase("diagnosis_title_parts_none", lang)
     row = told.loc[told["fen"].abs().idxmax()]
