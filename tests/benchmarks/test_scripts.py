@@ -57,6 +57,12 @@ def test_startup_times_a_whole_report(tmp_path):
     assert {"pass", "import sqkit", "sqkit --help", "cells", "report"} <= set(found)
 
 
+def test_segments_speed_compares_all_ways(tmp_path):
+    pytest.importorskip("polars")
+    found = rows(run("segments_speed.py", "--sizes", "20k", "--repeats", "1", out=tmp_path))
+    assert any("sqkit" in name or "ours" in name for name in found) and any("scan" in name for name in found)
+
+
 @pytest.mark.parametrize("script", sorted(p.name for p in FOLDER.glob("*.py") if "argparse" in p.read_text(encoding="utf-8")))
 def test_help_shows_an_example(script, tmp_path):
     assert f"python benchmarks/{script}" in run(script, "--help", out=tmp_path)
