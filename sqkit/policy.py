@@ -41,8 +41,9 @@ class Policy:
     holdout_seed : str
     contact_from, contact_until : datetime.time
         Contacts go out from the first and before the second.
-    per_guide_per_day, dated_places, least_days_between : int
-        Rows of a guide's day; of these, places for greetings and reminders first; days between one-to-one contacts.
+    per_guide_per_day, prevention_places, dated_places, least_days_between : int
+        Rows of a guide's day; of these, places for prevention first, and for greetings and reminders first; days between one-to-one
+        contacts.
     mass_window : str
         One of :data:`WINDOWS`.
     points_per_cny, least_reminder_cny : float
@@ -59,6 +60,7 @@ class Policy:
     contact_from: time = time(9)
     contact_until: time = time(21)
     per_guide_per_day: int = 30
+    prevention_places: int = 8
     dated_places: int = 10
     least_days_between: int = 7
     mass_window: str = "month"
@@ -111,14 +113,16 @@ def read_policy(path: Path) -> Policy:
     numbers = {
         "holdout_share": within("holdout_share", 0, 0.5, (int, float)),
         "per_guide_per_day": within("per_guide_per_day", 1, 500),
+        "prevention_places": within("prevention_places", 0, 500),
         "dated_places": within("dated_places", 0, 500),
         "least_days_between": within("least_days_between", 0, 365),
         "points_per_cny": within("points_per_cny", 1, 1_000_000, (int, float)),
         "least_reminder_cny": within("least_reminder_cny", 0, 1_000_000, (int, float)),
     }
-    if not faults and numbers["dated_places"] > numbers["per_guide_per_day"]:
+    kept = 0 if faults else numbers["dated_places"] + numbers["prevention_places"]
+    if not faults and kept > numbers["per_guide_per_day"]:
         faults.append(
-            f"dated_places is {numbers['dated_places']}. Allowed: at most per_guide_per_day, {numbers['per_guide_per_day']}"
+            f"dated_places and prevention_places are {kept} together. Allowed: at most per_guide_per_day, {numbers['per_guide_per_day']}"
         )
     seed, scopes = record.get("holdout_seed", Policy.holdout_seed), record.get("unrelated_scopes", [])
     if not isinstance(seed, str) or not seed:

@@ -76,7 +76,7 @@ def test_all_faults_of_a_policy_are_named_with_what_is_allowed(tmp_path):
 def test_more_places_for_dated_reasons_than_there_are_is_refused(tmp_path):
     text = (policy.PACKAGE / "policy.toml").read_text(encoding="utf-8").replace("per_guide_per_day = 30", "per_guide_per_day = 5")
     (tmp_path / "p.toml").write_text(text, encoding="utf-8")
-    with pytest.raises(ContractError, match="dated_places is 10. Allowed: at most per_guide_per_day, 5"):
+    with pytest.raises(ContractError, match="are 18 together. Allowed: at most per_guide_per_day, 5"):
         read_policy(tmp_path / "p.toml")
 
 

@@ -260,11 +260,12 @@ def _channels(offers: pd.DataFrame, rules: Policy) -> tuple[np.ndarray, np.ndarr
 
 
 def _within_capacity(ranked: pd.DataFrame, owner: pd.Series, rules: Policy) -> pd.Series:
-    """Return which rows fit into each guide's day: the dated ones that are due first up to their places, then all others by value."""
+    """Return which rows fit into each guide's day: prevention and dated reasons up to their places, then all others by value."""
     by = ["due_on", "value_cny", "pseudonym"]
     dated = ranked[ranked["reason"].isin(DATED)].sort_values(by, ascending=[True, False, True], kind="stable", na_position="last")
-    places = dated.groupby(owner[dated.index]).cumcount().reindex(ranked.index)
-    first = places < rules.dated_places  # NaN: not dated
+    first = pd.Series(False, index=ranked.index)
+    for rows, places in ((dated, rules.dated_places), (ranked[ranked["reason"] == "prevention"], rules.prevention_places)):
+        first |= rows.groupby(owner[rows.index]).cumcount().reindex(ranked.index) < places  # NaN: not of these rows
     others = ranked.index[~first]
     rest = ranked.loc[others].groupby(owner[others]).cumcount().reindex(ranked.index)
     taken = owner.map(first.groupby(owner).sum())

@@ -258,6 +258,7 @@ def note(made: ContactList, reading: Reading, lang: Lang) -> Text:
         "gap": gap,
         "cap": fixed(rules.per_guide_per_day),
         "dated": fixed(rules.dated_places),
+        "early": fixed(rules.prevention_places),
         "share": fixed(f"{rules.holdout_share:.0%}"),
     }
     parts = [phrase("contacts_note_list", lang, **hours), phrase("contacts_note_rules", lang, **caps, **more)]

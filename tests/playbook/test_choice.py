@@ -52,10 +52,12 @@ def cases(draw):
             }
         )  # fmt: skip
     per_guide = draw(st.integers(1, 4))
+    dated = draw(st.integers(0, per_guide))
     rules = replace(
         policy(),
         per_guide_per_day=per_guide,
-        dated_places=draw(st.integers(0, per_guide)),
+        dated_places=dated,
+        prevention_places=draw(st.integers(0, per_guide - dated)),
         least_days_between=draw(st.integers(0, 10)),
         caps={
             **policy().caps,
@@ -175,11 +177,18 @@ def test_dated_reasons_get_their_places_first_and_the_holdout_takes_places_like_
     rows = [offer(f"w{i}", "win_back", 100 - i, 1, 200) for i in range(4)]
     rows += [offer(f"g{i}", "greeting", 1, 1, 1, {"on": DAY + timedelta(days=i)}) for i in range(3)]
     people = [person(r["member_id"], is_held_out=r["member_id"] == "w0") for r in rows]
-    made, _, n = choice(rows, people, per_guide_per_day=4, dated_places=2)
+    made, _, n = choice(rows, people, per_guide_per_day=4, dated_places=2, prevention_places=0)
     assert sorted(made.index) == ["Pg0", "Pg1", "Pw0", "Pw1"] and n["capacity"] == 3 and n["contact"] == 3
-    made, *_ = choice(rows, people, per_guide_per_day=4, dated_places=0)
+    made, *_ = choice(rows, people, per_guide_per_day=4, dated_places=0, prevention_places=0)
     assert list(made.index) == ["Pw0", "Pw1", "Pw2", "Pw3"]
     assert made.loc["Pw0", ["channel", "planned"]].tolist() == ["holdout", "one_to_one"]
+
+
+def test_prevention_gets_its_places_before_larger_values():
+    rows = [offer(f"w{i}", "win_back", 100 - i, 1, 200) for i in range(4)] + [offer(f"p{i}", "prevention", i, 0, 9) for i in range(3)]
+    people = [person(r["member_id"]) for r in rows]
+    made, *_ = choice(rows, people, per_guide_per_day=4, dated_places=0, prevention_places=2)
+    assert sorted(made.index) == ["Pp1", "Pp2", "Pw0", "Pw1"]
 
 
 def test_a_contact_is_due_on_its_occasion_and_never_in_the_past():
