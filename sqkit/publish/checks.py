@@ -6,7 +6,7 @@ import re
 import tomllib
 from pathlib import Path
 
-from sqkit import contracts, facts, labels, registry, sources
+from sqkit import contracts, facts, labels, policy, registry, sources
 from sqkit.config import root
 from sqkit.errors import InputError, SqkitError
 from sqkit.publish import house
@@ -27,7 +27,7 @@ def page_problems(path: Path) -> list[str]:
 def project_problems() -> tuple[int, list[str]]:
     """Return how many things were checked, and what is wrong with them."""
     count, problems = 0, []
-    for read in (contracts.tables, registry.metrics, registry.computed, registry.benchmarks, facts.records, sources.known):
+    for read in (contracts.tables, registry.metrics, registry.computed, registry.benchmarks, facts.records, policy.policy, sources.known):
         count += 1
         try:
             read()
