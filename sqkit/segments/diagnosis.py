@@ -24,7 +24,7 @@ from sqkit.segments.tiers import lookback
 
 __all__ = ["ALPHA", "Cause", "Diagnosis", "compared", "diagnose"]
 
-ALPHA = 0.05
+ALPHA = 0.025  # a page shows two comparisons: together a cause is named by chance in at most one of twenty
 MOST_CAUSES = 3
 LEAST_SIBLINGS = 4  # with fewer cells in a cut it cannot be told which of them moved
 LEAST_EVIDENCE = 2.0  # |z| of a cell that may be the one that moved
