@@ -18,6 +18,7 @@ from scipy.special import ndtr, ndtri, stdtr, stdtrit
 __all__ = ["Cut", "Tested", "adjusted", "apart", "paule_mandel"]
 
 LEAST_UNITS = 60  # purchases (or first orders) of a cell in both periods together
+LEAST_OTHERS = 4  # stores beside the one that is compared
 LEAST_CLUSTERS = 8.0  # effective clusters behind a cell
 BULK = 0.5  # a cell that holds more of a cut is what the others are compared with
 DRAWS = 2000
@@ -119,6 +120,8 @@ def apart(cut: Cut) -> Tested:
             & (variance > 0)
         )
         if cut.is_shared:
+            # What stores share shows in the spread between the others only: with fewer than four others it cannot be known.
+            enough = enough & (enough.sum() > LEAST_OTHERS)
             variance, df = _shared(gap, variance, df, middle, enough)
         se = np.sqrt(variance)
         t = np.where(enough, gap / np.where(se > 0, se, np.nan), 0.0)
@@ -134,8 +137,6 @@ def _shared(gap, variance, df, middle, enough) -> tuple[np.ndarray, np.ndarray]:
     known = np.flatnonzero(enough)
     for i in known:
         others = known[known != i]
-        if len(others) < 4:
-            continue
         between = paule_mandel(effect[others], own[others])
         total = own[i] + between
         doubt = 2 * (between + np.median(own[others])) ** 2 / (len(others) - 1) if between > 0 else 0.0

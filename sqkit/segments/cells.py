@@ -180,7 +180,7 @@ def _category(moved: Movements) -> list[Cut]:
     left = " AND ".join(f"NOT coalesce({c}, false)" for c in moved.left_out) or "true"
     frame = moved.reading.engine.execute(f"""
         WITH lines AS (SELECT s.*, i.category, i.paid_fen FROM moved_sales AS s JOIN item_facts AS i ON i.purchase_id = s.purchase_id)
-        SELECT k, phase, category AS cell, count(*) AS n, CAST(sum(paid_fen) AS DOUBLE) AS fen
+        SELECT k, phase, category AS cell, count(DISTINCT purchase_id) AS n, CAST(sum(paid_fen) AS DOUBLE) AS fen
         FROM lines WHERE category IS NOT NULL AND {left} GROUP BY ALL""").df()
     sold = frame.groupby("cell")["fen"].sum()
     cells, sums = table(frame, ["n", "fen"], moved.n_clusters, sorted(sold.index[sold >= LEAST_SHARE * sold.sum()]))
@@ -195,13 +195,16 @@ def _leads(moved: Movements, by: str) -> list[Cut]:
     The variance between newcomers is multiplied by what the weeks of a store, which share shocks, add to it over all cells
     together: a cell alone has too few weeks to tell.
     """
-    own = f"AND l.store_id = '{moved.reading.store}'" if moved.reading.store else ""
-    frame = moved.reading.engine.execute(f"""
+    own = "AND l.store_id = $store" if moved.reading.store else ""
+    frame = moved.reading.engine.execute(
+        f"""
         SELECT w.side + CASE WHEN w.side = 1 AND l.added_on >= DATE '{late_part(moved.later).first}' THEN 1 ELSE 0 END AS phase,
                hash(l.lead_id) % {BUCKETS} AS k, l.cluster_id AS week, l.{by} AS cell, CAST(count(*) AS DOUBLE) AS heads,
                CAST(count(*) FILTER (l.first_order_on <= w.last) AS DOUBLE) AS n
         FROM lead_facts AS l JOIN moved_windows AS w ON l.added_on BETWEEN w.first AND w.last AND w.side < 2
-        WHERE l.{by} IS NOT NULL {own} GROUP BY ALL""").df()
+        WHERE l.{by} IS NOT NULL {own} GROUP BY ALL""",
+        {"store": moved.reading.store} if own else None,
+    ).df()
     weeks, names = pd.factorize(frame["week"], sort=True)
     worth = moved.reading.engine.execute(
         "SELECT sum(fen) / nullif(count(DISTINCT member_id), 0) FROM moved_sales WHERE is_newcomer AND side = 1"

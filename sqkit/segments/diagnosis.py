@@ -229,8 +229,13 @@ def _causes(moved: Movements) -> tuple[tuple[Cause, ...], pd.DataFrame]:
         )
         if best is None or best[0] >= ALPHA or step == MOST_CAUSES:
             break
-        cause = _cause(tested[best[2]], culprit(tested[best[2]], best[3]), float(best[0]), moved)
+        at, strongest = best[2:]
+        chosen = culprit(tested[at], strongest)
+        chosen = chosen if p[at][chosen] < ALPHA else strongest
+        cause = _cause(tested[at], chosen, float(p[at][chosen]), moved)
         found.append(cause)
+        if cause.by == "category":  # a part of purchases: its sales cannot be left out, so what follows would count them again
+            break
         left = condition(cause.by, cause.factor, cause.among, cause.cell)
         moved = replace(
             moved,

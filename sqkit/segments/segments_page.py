@@ -26,7 +26,8 @@ __all__ = [
 ]  # fmt: skip
 
 LIMITS = [
-    "limits_descriptive", "limits_clusters", "segments_limits_tiers", "segments_limits_causes", "segments_limits_value", "segments_limits_cells",
+    "limits_descriptive", "limits_clusters", "segments_limits_tiers", "segments_limits_causes", "segments_limits_refunds", "segments_limits_value",
+    "segments_limits_upgrade", "segments_limits_cells",
 ]  # fmt: skip
 REFERENCES = ["segments_references_pyramid", "segments_references_causes", "segments_references_models"]
 

@@ -177,6 +177,21 @@ def test_false_alarms_of_the_largest_statistic_and_a_cashier():
     assert not made.is_enough[3] and adjusted([made], rng)[0][3] == 1.0
 
 
+@pytest.mark.parametrize("n_stores", [3, 4, 6, 12])
+def test_stores_that_share_shocks_name_no_store(n_stores):
+    """Nothing happens but a shock of 5% that all members of a store share: at most 5% of draws may name one (binomial limit)."""
+    rng, named, draws = np.random.default_rng(n_stores), 0, 200
+    for _ in range(draws):
+        of_store = np.repeat(np.arange(n_stores), 150)
+        before, after = (rng.poisson(4, len(of_store)) * 100.0 for _ in range(2))
+        after = after * rng.lognormal(0, 0.05, n_stores)[of_store]
+        wide = np.zeros((2, len(of_store), n_stores))
+        wide[0, np.arange(len(of_store)), of_store], wide[1, np.arange(len(of_store)), of_store] = after, before
+        found = apart(_cut(wide[0], wide[1], is_shared=True))
+        named += bool((adjusted([found], rng)[0] < 0.05).any())
+    assert named <= 18  # P(more than 18 of 200) at 5% is 1%
+
+
 def test_what_is_new_counts_as_sales_but_has_no_rate():
     rng = np.random.default_rng(2)
     a, b = rng.poisson(5, (200, 5)), rng.poisson(5, (200, 5))
