@@ -17,7 +17,7 @@ import pandas as pd
 from sqkit.config import PACKAGE
 from sqkit.errors import InputError
 
-__all__ = ["COLUMNS", "days", "names", "shopping_festival_peaks", "spring_festival"]
+__all__ = ["COLUMNS", "days", "is_chinese", "names", "shopping_festival_peaks", "spring_festival"]
 
 COLUMNS = {
     "on_day": "datetime64[us]",
@@ -113,6 +113,11 @@ def names(kind: str) -> dict[str, dict[str, str]]:
     found = records[kind]
     pairs = found.items() if isinstance(found, dict) else ((r["id"], r) for r in found)
     return {key: {"zh": record["zh"], "en": record["en"]} for key, record in pairs}
+
+
+def is_chinese(time_zone: str) -> bool:
+    """Say whether a source of this time zone lives by the Chinese calendar."""
+    return time_zone in ("Asia/Shanghai", "Asia/Chongqing", "Asia/Harbin", "Asia/Urumqi", "PRC")
 
 
 def _check_year(year: int) -> None:

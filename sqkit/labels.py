@@ -22,7 +22,7 @@ from sqkit.errors import InputError, unknown
 
 __all__ = [
     "Lang", "Text", "change", "claim", "code", "constants", "count", "day", "definition_link", "fixed", "interval", "join", "name", "number", "period", "phrase",
-    "phrases", "plain_number", "raw",
+    "phrases", "plain_number", "raw", "sentence",
 ]  # fmt: skip
 
 Lang = Literal["zh", "en"]
@@ -262,6 +262,15 @@ def join(parts: Iterable[object], lang: Lang, key: str = "list_separator") -> Te
     pieces = [raw(p) for p in parts]
     separator = phrases()[key][lang]
     return Text(separator.join(p.plain for p in pieces), escape(separator).join(p.html for p in pieces))
+
+
+def sentence(text: object, lang: Lang) -> Text:
+    """Return a piece of writing as a sentence of its own: a capital letter in front, a full stop behind."""
+    piece = phrase("sentence", lang, text=text)
+    if not piece.plain[:1].islower():
+        return piece
+    head = re.match(r"(?:<[^>]*>)*", piece.html).end()
+    return Text(piece.plain[0].upper() + piece.plain[1:], piece.html[:head] + piece.html[head].upper() + piece.html[head + 1 :])
 
 
 def code(value: str, lang: Lang) -> Text:

@@ -55,7 +55,7 @@ def curves(
         shown = frame if is_date else frame.astype({"x": float})
         if diagonal:
             low, high = shown["x"].min(), shown["x"].max()
-            ax.plot([low, high], [low, high], color=LIGHT, lw=1.2, zorder=0)
+            ax.plot([low, high], [low, high], color=GREY, lw=0.9, alpha=0.7, zorder=1)
         ends, greys = [], 0
         for name, part in parts:
             x = part["x"] if is_date else part["x"].astype(float)

@@ -21,6 +21,7 @@ from sqkit.segments.causes import Tested, adjusted, apart
 from sqkit.segments.cells import condition, cuts, without
 from sqkit.segments.movements import Movements, late_part, prepare
 from sqkit.segments.tiers import lookback
+from sqkit.sources import Source
 
 __all__ = ["ALPHA", "Cause", "Diagnosis", "compared", "diagnose"]
 
@@ -191,7 +192,7 @@ def diagnose(reading: Reading, later: Period | None = None, earlier: Period | No
     days = lookback(reading, earlier.first, later.first) if has_members else 0
     moved = prepare(reading, later, earlier, days, has_classes=has_classes)
     made = _measured(
-        replace(blank, state="ok", lookback_days=days, has_classes=has_classes, events=_events(earlier, later)), moved
+        replace(blank, state="ok", lookback_days=days, has_classes=has_classes, events=_events(reading.source, earlier, later)), moved
     )
     if min(made.n_before, made.n_after) < LEAST_BUYERS if has_members else not _is_large(moved):
         return replace(made, state="not_enough")
@@ -280,8 +281,10 @@ def _frame(tested: list[Tested], p: list[np.ndarray]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=[*names, "adjusted_p", "is_enough"])
 
 
-def _events(earlier: Period, later: Period) -> dict[str, tuple[str, ...]]:
+def _events(source: Source, earlier: Period, later: Period) -> dict[str, tuple[str, ...]]:
     """Return the holidays and shopping festivals whose days lie in one period only (weekdays and working days are not compared)."""
+    if not calendar.is_chinese(source.time_zone):
+        return {}
     held = []
     for period in (earlier, later):
         days = calendar.days(period.first, period.last)

@@ -263,8 +263,10 @@ def tier_title(d: Diagnosis, lang: Lang) -> Text:
     return phrase("diagnosis_title_tiers", lang, tier=_tier_name(found.cell, lang), change=change)
 
 
-def events_note(d: Diagnosis, lang: Lang) -> Text:
-    """Return the holidays and shopping festivals that lie in one period only."""
+def events_note(d: Diagnosis, lang: Lang) -> Text | None:
+    """Return the holidays and shopping festivals that lie in one period only; None where the source knows another calendar."""
+    if not d.events:
+        return None
     names = calendar.names("holidays") | calendar.names("shopping_festivals")
     told = {side: join([labels.constants(names[e][lang]) for e in ids], lang) for side, ids in d.events.items() if ids}
     key = "both" if len(told) == 2 else next(iter(told), "none")

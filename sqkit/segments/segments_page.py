@@ -7,9 +7,10 @@ from collections.abc import Sequence
 import pandas as pd
 
 from sqkit import registry
+from sqkit.calendar import is_chinese
 from sqkit.findings import Finding
-from sqkit.labels import Lang, Text, join, phrase
-from sqkit.reading import Period, Reading
+from sqkit.labels import Lang, Text, join, phrase, sentence
+from sqkit.reading import Reading, words
 from sqkit.reading.aligned import Aligned, aligned_year_before
 from sqkit.segments import diagnosis_view, pyramid_view, rfm_view, tags_view
 from sqkit.segments.diagnosis import Diagnosis, diagnose
@@ -21,8 +22,8 @@ from sqkit.segments.tiers import basis, lookback
 from sqkit.segments.tiers import tier_table as tiers_before
 
 __all__ = [
-    "LIMITS", "REFERENCES", "cause_notes", "changes", "findings", "months_display", "pyramid_notes", "rfm_notes",
-    "seed_notes", "sheets", "shown", "three_sentences", "tier_table", "year_before",
+    "LIMITS", "REFERENCES", "bridge_notes", "cause_notes", "changes", "findings", "months_display", "pyramid_notes", "rfm_notes",
+    "seed_notes", "sheets", "shown", "three_sentences", "tier_table", "told", "year_before",
 ]  # fmt: skip
 
 LIMITS = [
@@ -32,54 +33,73 @@ LIMITS = [
 REFERENCES = ["segments_references_pyramid", "segments_references_causes", "segments_references_models"]
 
 
-def year_before(period: Period) -> Aligned:
-    """Return the span a year before, moved with the Spring Festival where it touches the period."""
-    return aligned_year_before(period)
+def year_before(reading: Reading) -> Aligned:
+    """Return the span a year before, moved with the Spring Festival where it touches the period and the source lives by it."""
+    period = reading.period
+    if is_chinese(reading.source.time_zone):
+        return aligned_year_before(period)
+    return Aligned(period.year_before(), "calendar")
 
 
 def changes(reading: Reading, compare: str) -> tuple[Diagnosis, Diagnosis]:
     """Return why sales changed against the earlier period asked for (``previous`` or ``year``), and against the other one."""
-    spans = {"previous": reading.period.before(), "year": year_before(reading.period).period}
+    spans = {"previous": reading.period.before(), "year": year_before(reading).period}
     other = "year" if compare == "previous" else "previous"
     return diagnose(reading, reading.period, spans[compare]), diagnose(reading, reading.period, spans[other])
 
 
 def three_sentences(
-    reading: Reading, change: Diagnosis, heads: Heads, steady: Stability, rfm: Rfm, todo: Text, lang: Lang
+    reading: Reading,
+    changed: tuple[Diagnosis, Diagnosis],
+    heads: Heads,
+    steady: Stability,
+    rfm: Rfm,
+    todo: Text,
+    n_contacts: int,
+    lang: Lang,
 ) -> list[Text]:
     """Return what happened, who caused it, and whom to contact; without orders, who is active and how steady that is.
 
     Parameters
     ----------
+    changed : tuple of Diagnosis
+        Against the earlier period of the report, and against the other one, which is named where the first names no cause.
     todo : Text
-        Whom to contact today, in one sentence (from the contact list).
+        Whom to contact today, in one sentence (from the contact list), with `n_contacts` on it.
     """
-    end = phrase("segments_todo", lang, todo=todo)
+    change, other = changed
+    end = phrase("segments_todo", lang, todo=todo) if n_contacts else sentence(todo, lang)
     if change.state in ("no_orders", "no_dates"):
-        first = pyramid_view.heads_title(reading, heads, lang)
-        return [phrase("segments_sentence", lang, text=first), pyramid_view.stability_text(steady, lang), end]
-    causes = diagnosis_view.sentences(change, lang)
-    if change.state != "ok":
-        return [
-            phrase("segments_sentence", lang, text=causes[0]),
-            phrase("segments_sentence", lang, text=rfm_view.rfm_title(reading, rfm, lang)),
-            end,
-        ]
-    told = causes[1:] if change.causes else causes
-    why = join(told, lang, "item_separator") if told else rfm_view.rfm_title(reading, rfm, lang)
-    return [
-        phrase("segments_sentence", lang, text=diagnosis_view.headline(change, lang)),
-        phrase("segments_sentence", lang, text=why),
-        end,
-    ]
+        first = sentence(pyramid_view.heads_title(reading, heads, lang), lang)
+        return [first, pyramid_view.stability_text(steady, lang), end]
+    head = sentence(diagnosis_view.headline(change, lang), lang)
+    told = diagnosis_view.sentences(change, lang)[1 if change.causes else 0 :]
+    if change.state != "ok" or not told:
+        return [head, sentence(rfm_view.rfm_title(reading, rfm, lang), lang), end]
+    if not change.causes and other.causes:
+        spans = {k: words.span(reading, d.earlier, lang) for k, d in (("before", change), ("other", other))}
+        cause = diagnosis_view.cause_sentence(other, other.causes[0], lang)
+        return [head, sentence(phrase("segments_why_other", lang, cause=cause, **spans), lang), end]
+    return [head, join([sentence(s, lang) for s in told], lang, "sentence_separator"), end]
 
 
 def cause_notes(change: Diagnosis, lang: Lang) -> list[Text]:
     """Return the causes as sentences, what is common, which festivals lie in one period only, and what could not be told."""
     if change.state != "ok":
         return diagnosis_view.limits(change, lang)
-    told = [phrase("segments_sentence", lang, text=s) for s in diagnosis_view.sentences(change, lang)]
-    return [*told, diagnosis_view.events_note(change, lang), *diagnosis_view.limits(change, lang)]
+    told = [sentence(s, lang) for s in diagnosis_view.sentences(change, lang)]
+    events = diagnosis_view.events_note(change, lang)
+    return [*told, *([] if events is None else [events]), *diagnosis_view.limits(change, lang)]
+
+
+def bridge_notes(change: Diagnosis, lang: Lang) -> list[Text]:
+    """Return what tells the tables of the actual days from the split at an equal number of days."""
+    return [phrase("diagnosis_note_actual", lang)] if len(change.bridge) else []
+
+
+def told(rows: list[dict], n: int) -> list[dict]:
+    """Return the rows of a table, or none where there is nothing to tell."""
+    return rows if n else []
 
 
 def pyramid_notes(reading: Reading, heads: Heads, steady: Stability, lang: Lang) -> list[Text]:

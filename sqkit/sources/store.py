@@ -151,11 +151,13 @@ class Source:
             if column and table in missing:
                 continue  # the table's own sentence says it
             contract = contracts.table(table)
-            if column:
+            if column and self._filled(table):
                 shown = getattr(contract.column(column), lang)
-                names.append(words["column_of"][lang].format(column=shown, table=getattr(contract, lang)))
-            else:
-                names.append(getattr(contract, lang))
+                name = words["column_of"][lang].format(column=shown, table=getattr(contract, lang))
+            else:  # of a table that is not there at all, the table is named
+                name = getattr(contract, lang)
+            if name not in names:
+                names.append(name)
             lacks = self.manifest["lacks"]
             reason = (lacks.get(need) or lacks.get(table) or {}).get(lang)
             if reason and reason not in reasons:
