@@ -111,6 +111,8 @@ def audience(reading: Reading, step: int = 91, most: int = 10) -> Audience:
         .df()["category"]
         .tolist()
     )
+    if not top:  # nothing was bought, or nothing that was bought has a category
+        return Audience("cannot_tell", "few_events")
     learn, judge, now = (_window(reading, table, d, days, step, top) for d in (train, test, today))
     trained, tested, ahead = (Period(d, d + timedelta(days=step - 1)) for d in (train, test, today))
     if min(w.bought.sum() for w in (learn, judge)) < LEAST_EVENTS or not len(now.members):
