@@ -92,6 +92,13 @@ def test_names_are_escaped_and_isolated():
     assert "&lt;i&gt;" in filled.html and made.html in filled.html
 
 
+def test_a_sentence_begins_with_a_capital_and_ends_with_a_stop():
+    marked = labels.Text("since May", '<span class="n">since May</span>')
+    made = labels.sentence(marked, "en")
+    assert (made.plain, made.html) == ("Since May.", '<span class="n">Since May</span>.')
+    assert labels.sentence("SOUP fell", "en").plain == "SOUP fell." and labels.sentence("", "en").plain == "."
+
+
 def test_phrases_hold_both_languages_with_the_same_places():
     for key, record in labels.phrases().items():
         assert set(record) == {"zh", "en"}, key
