@@ -18,6 +18,7 @@ __all__ = [
     "reliability_rows", "rule_rows", "rules_note", "rules_title", "untold_audience", "untold_next", "untold_rules",
 ]  # fmt: skip
 
+MOST_RULES = 12
 RULE_COLUMNS = {
     "first": "basket_col_first", "then": "basket_col_then", "confidence": "basket_col_confidence", "lift": "basket_col_lift",
     "support": "basket_col_support", "n": "basket_col_n",
@@ -40,7 +41,7 @@ def rules_title(found: Rules, lang: Lang) -> Text:
         return phrase("basket_title_none", lang, n=number(found.n_baskets, "basket_count", "count", lang))
     r = found.rules.iloc[0]
     return phrase(
-        "basket_title", lang, first=labels.name(r["first"]), then=labels.name(r["then"]), n=labels.fixed(len(found.rules)),
+        "basket_title", lang, first=labels.name(r["first"]), then=labels.name(r["then"]), n=labels.fixed(min(len(found.rules), MOST_RULES)),
         confidence=number(r["confidence"], "basket_confidence", "share", lang), lift=number(r["lift"], "basket_lift", "multiple", lang),
         interval=interval(r["low"], r["high"], "basket_lift", "multiple", lang),
     )  # fmt: skip
@@ -52,7 +53,7 @@ def rules_note(found: Rules, lang: Lang) -> Text:
     return phrase("basket_note", lang, period=labels.period(found.first, found.last, lang), n=n, pairs=pairs)
 
 
-def rule_rows(found: Rules, lang: Lang, most: int = 12) -> list[dict[str, Text]]:
+def rule_rows(found: Rules, lang: Lang, most: int = MOST_RULES) -> list[dict[str, Text]]:
     """Return the rules as table rows, by confidence."""
     rows = []
     for _, r in found.rules.head(most).iterrows():

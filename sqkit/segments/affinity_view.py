@@ -14,8 +14,8 @@ from sqkit.segments.affinity import Affinity, offer_mix
 from sqkit.segments.clusters import Clusters
 
 __all__ = [
-    "CLUSTER_COLUMNS", "MIX_COLUMNS", "TRIAL_COLUMNS", "affinity_cells", "affinity_note", "affinity_title", "cluster_note", "cluster_rows",
-    "cluster_title", "mix_rows", "mix_sentences", "segment_name", "trial_rows", "untold_affinity", "untold_clusters",
+    "CLUSTER_COLUMNS", "MIX_COLUMNS", "affinity_cells", "affinity_note", "affinity_title", "cluster_note", "cluster_rows",
+    "cluster_title", "mix_rows", "segment_name", "untold_affinity", "untold_clusters",
 ]  # fmt: skip
 
 MIX_COLUMNS = {
@@ -29,12 +29,6 @@ CLUSTER_COLUMNS = {
     "share": "cluster_col_share",
     "n": "cluster_col_n",
     "stability": "cluster_col_stability",
-}
-TRIAL_COLUMNS = {
-    "k": "cluster_col_k",
-    "gaps": "cluster_col_gaps",
-    "stability": "cluster_col_stability",
-    "result": "cluster_col_result",
 }
 Names = Mapping[str, Mapping[str, str]]
 LEAST_APART = 0.3  # a feature names a cluster from so many standard deviations
@@ -105,20 +99,6 @@ def mix_rows(found: Affinity, lang: Lang, names: Names | None = None) -> list[di
     return rows
 
 
-def mix_sentences(found: Affinity, lang: Lang, names: Names | None = None) -> list[Text]:
-    """Return the offer mix as sentences, or the one that offers need not differ."""
-    mix = offer_mix(found)
-    if mix.empty:
-        return [phrase("affinity_mix_none", lang)]
-    return [
-        phrase(
-            "affinity_mix_sentence", lang, segment=segment_name(segment, lang, names),
-            list=join([labels.name(c) for c in part["category"]], lang),
-        )
-        for segment, part in mix.groupby("segment", sort=False)
-    ]  # fmt: skip
-
-
 def untold_affinity(reading: Reading, found: Affinity, lang: Lang) -> tuple[Text, Text, Text] | None:
     """Return question, reason and need where affinity cannot be told, else None."""
     if found.missing:
@@ -168,19 +148,6 @@ def cluster_rows(found: Clusters, lang: Lang) -> list[dict[str, Text]]:
             "stability": number(row.stability, "cluster_stability", "share", lang),
         }
         for row in found.sizes.itertuples(index=False)
-    ]
-
-
-def trial_rows(found: Clusters, lang: Lang) -> list[dict[str, Text]]:
-    """Return what was tried as table rows, also where everything was refused."""
-    return [
-        {
-            "k": labels.fixed(row.k),
-            "gaps": phrase("cluster_gaps", lang, n=labels.fixed(row.n_gaps), all=labels.fixed(row.n_pairs)),
-            "stability": number(row.stability, "cluster_stability", "share", lang),
-            "result": phrase("cluster_named" if row.is_named else "cluster_not_named", lang),
-        }
-        for row in found.trials.itertuples(index=False)
     ]
 
 

@@ -182,20 +182,25 @@ def _corrected(reading: Reading, then: date, day: date) -> tuple[float, float]:
     """Return (back, shift) of :class:`Rhythm` from what came after an earlier day.
 
     Of members then beyond ``steady``, those who bought until the later day are held against those expected, after both were
-    put on the level of the steady ones (a low season is nobody's leaving). Nothing is corrected within two standard errors.
+    put on the level of the steady ones (a low season is nobody's leaving). Nothing is corrected within two standard errors, over
+    groups as clusters (the error of the steady ones' level is in it).
     """
     rule = rules()["churn"]
     if (then - reading.source.first_day).days < rule["least_days"]:
         return 0.0, 0.0
     table = _histories(reading, then)
     rows = reading.engine.execute(f"""
-        SELECT x, last, total - last AS silent, count(*) AS n, count(b.member_id) AS n_back FROM {table} AS h
+        SELECT x, last, total - last AS silent, coalesce(m.cluster_id, 'member:') AS cluster_id, count(*) AS n, count(b.member_id) AS n_back
+        FROM {table} AS h
+        LEFT JOIN (SELECT member_id, CASE WHEN cluster_id NOT LIKE 'member:%' THEN cluster_id END AS cluster_id FROM member_facts) AS m
+               ON m.member_id = h.member_id
         LEFT JOIN (SELECT DISTINCT member_id FROM {_bought(reading, day)} WHERE on_day > DATE '{then}') AS b
                ON b.member_id = h.member_id
         WHERE NOT is_account GROUP BY ALL ORDER BY ALL""").df()
     if rows.loc[rows["x"] > 0, "n"].sum() < rule["least_repeat"]:
         return 0.0, 0.0
-    fitted = fit_rhythm(rows.assign(total=rows["last"] + rows["silent"]))
+    alike = rows.groupby(["x", "last", "silent"], as_index=False)["n"].sum()
+    fitted = fit_rhythm(alike.assign(total=alike["last"] + alike["silent"]))
     x, last, silent, n, seen = (rows[c].to_numpy(float) for c in ("x", "last", "silent", "n", "n_back"))
     gone = fitted.p_gone(x, last, silent)
     stays = 1 - np.exp(-(fitted.shape + x) * np.log1p(rule["horizon_days"] / (fitted.days + last + silent)))
@@ -205,7 +210,12 @@ def _corrected(reading: Reading, then: date, day: date) -> tuple[float, float]:
         return 0.0, 0.0
     level = seen[~far].sum() / told[~far].sum()
     expected, came = level * told[far].sum(), seen[far].sum()
-    if abs(came - expected) <= 2 * np.sqrt(max(expected, 1.0)):
+    weight = np.where(far, 1.0, -told[far].sum() / told[~far].sum())
+    off, alone = weight * (seen - level * told), rows["cluster_id"].to_numpy() == "member:"
+    each = level * told[alone] / n[alone]
+    spread = np.sum(weight[alone] ** 2 * (seen[alone] * (1 - each) ** 2 + (n - seen)[alone] * each**2))
+    spread += float((pd.Series(off[~alone]).groupby(rows["cluster_id"].to_numpy()[~alone]).sum() ** 2).sum())
+    if abs(came - expected) <= 2 * np.sqrt(max(spread, 1.0)):
         return 0.0, 0.0
     if came > expected:
         return float(min((came - expected) / (n[far] @ gone[far]), 1.0)), 0.0
@@ -216,22 +226,29 @@ def _corrected(reading: Reading, then: date, day: date) -> tuple[float, float]:
     return 0.0, float(brentq(left, 0.0, 3.0)) if left(3.0) < 0 else 3.0
 
 
+def _double(value: float) -> str:
+    return f"CAST('{float(value)!r}' AS DOUBLE)"
+
+
 def _scored(reading: Reading, day: date, table: str, fit: Rhythm) -> str:
     rule, name = rules()["churn"], f"churn_{day:%Y%m%d}"
     mean, weight = _value(reading, table)
-    horizon, r, alpha, back = rule["horizon_days"], repr(fit.shape), repr(fit.days), repr(fit.back)
-    cuts = " ".join(f"WHEN p_gone <= {level['to']!r} THEN '{key}'" for key, level in rule["levels"].items())
+    mean, weight, r, alpha, back, shift, gone, stays = map(  # a bare literal would be a DECIMAL, whose products overflow
+        _double, (mean, weight, fit.shape, fit.days, fit.back, fit.shift, fit.gone, fit.stays)
+    )
+    horizon = rule["horizon_days"]
+    cuts = " ".join(f"WHEN p_gone <= {_double(level['to'])} THEN '{key}'" for key, level in rule["levels"].items())
     reading.engine.execute(f"""
         CREATE OR REPLACE TEMP TABLE {name} AS
         WITH s AS (
-            SELECT h.*, total - last AS silent_days, (h.net_fen + {weight!r} * {mean!r}) / (x + 1 + {weight!r}) AS value_fen,
+            SELECT h.*, total - last AS silent_days, (h.net_fen + {weight} * {mean}) / (x + 1 + {weight}) AS value_fen,
                    CASE WHEN x > 0 THEN greatest(net_sq - net_fen * net_fen / (x + 1), 0) / x / (x + 1) END AS value_var,
                    ({r} + x) * ln(({alpha} + total) / ({alpha} + last)) AS surprise,
                    ({r} + x) / ({alpha} + last) AS pace, ({r} + x) / ({alpha} + total) AS pace_now,
                    1 - exp(-({r} + x) * ln(1 + {horizon} / ({alpha} + total))) AS p_if_stays
             FROM {table} AS h
         ),
-        p AS (SELECT *, 1 / (1 + exp(-least({fit.shift!r} + ln({fit.gone!r} / ({fit.stays!r} + x)) + surprise, 700))) AS p_gone FROM s)
+        p AS (SELECT *, 1 / (1 + exp(-least({shift} + ln({gone} / ({stays} + x)) + surprise, 700))) AS p_gone FROM s)
         SELECT m.member_id, m.cluster_id, m.store_id, m.acquisition_channel,
                CASE WHEN p.member_id IS NULL THEN 'never' WHEN is_account THEN 'account' {cuts} END AS level,
                p_gone, (1 - p_gone) * p_if_stays + p_gone * {back} AS p_buy, exp(-least(surprise, 700)) AS tail,
@@ -248,13 +265,13 @@ def level_counts(reading: Reading, made: Triage) -> pd.DataFrame:
 
     Grain: one row per class of :data:`LEVELS`, then ``never`` and ``account`` if any. Columns: ``level, n, n_all, share, low,
     high, is_enough`` (share of all members, groups are the clusters), ``n_pooled``, ``overdue_days`` and ``usual_gap_days``
-    (medians), ``stake_fen, stake_low, stake_high`` (horizon; interval over groups, the rhythm's parameters held), ``chance``
+    (medians, the gap over members with a rhythm of their own), ``stake_fen, stake_low, stake_high`` (horizon; interval over groups, the rhythm's parameters held), ``chance``
     (mean chance of having gone). Money columns are None without orders.
     """
     counts = (
         reading.engine.execute(f"""
         SELECT level, count(*) AS n, count(*) FILTER (is_pooled) AS n_pooled, median(overdue_days) AS overdue_days,
-               median(usual_gap_days) AS usual_gap_days, avg(p_gone) AS chance, sum(stake_fen) AS stake_fen
+               median(usual_gap_days) FILTER (NOT is_pooled) AS usual_gap_days, avg(p_gone) AS chance, sum(stake_fen) AS stake_fen
         FROM {made.table} GROUP BY level""")
         .df()
         .set_index("level")
@@ -351,13 +368,25 @@ def fixed_rule(reading: Reading, table: str) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["fixed", "own", "n", "observed", "low", "high", "is_enough", "usual_gap_days"])
 
 
+def _returned(reading: Reading) -> dict[str, tuple[float, float, float]]:
+    """Return the share of each lost class that bought again within the horizon in the back-test, with its ends, where known."""
+    table = backtest(reading, reading.as_of - timedelta(days=rules()["churn"]["horizon_days"]))
+    if not table:
+        return {}
+    made = reliability(reading, table, "level")
+    told = made[made["cell"].isin(["light", "medium", "severe"]) & made["is_enough"]]
+    return {r.cell: (float(r.observed), float(r.low), float(r.high)) for r in told.itertuples(index=False)}
+
+
 def candidates(reading: Reading) -> pd.DataFrame:
     """Return the members whom a contact could keep or win back, most at stake first, ties by member id.
 
     Grain: one row per member, within the report's store. Columns :data:`COLUMNS`: ``member_id``; ``reason``: ``prevention``
     (slipping) or ``win_back`` (light, medium, severe); ``level``; ``value_cny``: what is at stake over the horizon, in major units
     (see :func:`triage`), with ``value_low`` and ``value_high``: 95% of the posterior of the member's rhythm and value a purchase,
-    the chance of having gone held; ``last_order_on``; ``usual_gap_days``; ``n_orders``; ``detail``: plain values for the phrase
+    the chance of having gone held. Of ``win_back`` it is times the share of the member's class that bought again within the
+    horizon in the back-test, ends times ends: most of those gone stay gone, so a large stake is not a likely return. Where the
+    back-test cannot tell that share, what is at stake stands as it is and ``return_share`` in ``detail`` is missing; ``last_order_on``; ``usual_gap_days``; ``n_orders``; ``detail``: plain values for the phrase
     ``contact_<reason>``. Value at stake is not the effect of a contact: only a holdout tells that. Values are NaN where rhythm is
     read from messages. Accounts and members who never bought are not in it; whether somebody may be contacted is not asked here.
     """
@@ -374,12 +403,17 @@ def candidates(reading: Reading) -> pd.DataFrame:
     shape = 1 / (known + spread)
     for column, level in (("value_low", 0.025), ("value_high", 0.975)):
         frame[column] = frame["value_cny"] * gammaincinv(shape, level) / shape
+    returned = _returned(reading) if made.basis == "orders" else {}
+    weights = np.array([returned.get(level, (1.0, 1.0, 1.0)) for level in frame["level"]]).reshape(-1, 3)
+    frame[["value_cny", "value_low", "value_high"]] *= weights
+    if returned:
+        frame = frame.sort_values(["value_cny", "member_id"], ascending=[False, True], ignore_index=True)
     if made.basis != "orders":
         frame[["value_cny", "value_low", "value_high"]] = np.nan
         frame = frame.sort_values(["p_gone", "member_id"], ignore_index=True)
     frame["detail"] = [
         {"level": level, "silent_days": int(silent), "usual_gap_days": round(gap), "n_orders": int(n), "chance_gone": round(p, 2),
-         "is_pooled": bool(pooled)}
+         "is_pooled": bool(pooled)} | ({"return_share": round(returned[level][0], 3)} if level in returned else {})
         for level, silent, gap, n, p, pooled in zip(
             frame["level"], frame["silent_days"], frame["usual_gap_days"], frame["n_orders"], frame["p_gone"], frame["is_pooled"],
             strict=True,

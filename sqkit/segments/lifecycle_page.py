@@ -71,7 +71,8 @@ def _what(reading: Reading, sizes: pd.DataFrame, made: Cycle, lang: Lang) -> Tex
                 told.append(
                     phrase("lifecycle_what_stage", lang, stage=name, share=number(shares[stage], "stage_share", "share", lang))
                 )
-        told.append(phrase("lifecycle_what_silent", lang, share=number(shares["silent"], "stage_share", "share", lang)))
+        key, stage = ("lifecycle_what_silent", "silent") if "silent" in shares else ("lifecycle_what_joined", "enter")
+        told.append(phrase(key, lang, share=number(shares[stage], "stage_share", "share", lang)))
         n = number(int(sizes["n_all"].iloc[0]), "stage_share", "count", lang)
         parts.append(phrase("lifecycle_what", lang, day=labels.day(reading.as_of, lang), n_all=n, stages=join(told, lang)))
     if made.triage.table:

@@ -15,7 +15,7 @@ from sqkit.segments import churn, stages
 from sqkit.segments.tiers import basis, pyramid
 
 __all__ = [
-    "CHURN_COLUMNS", "CLASS_COLUMNS", "LEAST_CELL", "LOST", "STAGE_COLUMNS", "STORE_COLUMNS", "act", "bin_rows", "cell_columns", "cell_notes", "churn_columns", "churn_note", "churn_rows",
+    "CHURN_COLUMNS", "CLASS_COLUMNS", "LEAST_CELL", "LOST", "STAGE_COLUMNS", "STORE_COLUMNS", "act", "bin_rows", "cell_columns", "cell_notes", "churn_columns", "churn_note", "churn_notes", "churn_rows",
     "churn_table", "churn_title", "class_rows", "earlier", "expected_label", "fixed_note", "fixed_parts", "fixed_rows", "fixed_title", "level_names",
     "money", "move_note", "move_rows", "move_title", "reliable_note", "reliable_title", "stage_note", "stage_rows", "stage_table",
     "stage_title", "store_rows", "tier_note", "tier_rows", "tier_title", "totals", "untold_churn", "untold_moves",
@@ -33,6 +33,7 @@ STAGE_COLUMNS = {
 CHURN_COLUMNS = {
     "level": "lifecycle_col_level", "n": "lifecycle_col_members", "share": "lifecycle_col_share", "chance": "lifecycle_col_chance",
     "gap": "lifecycle_col_gap", "overdue": "lifecycle_col_overdue", "stake": "lifecycle_col_stake", "interval": "col_interval",
+    "returned": "lifecycle_col_returned",
 }  # fmt: skip
 STORE_COLUMNS = {
     "cell": "lifecycle_col_store", "slipping": "lifecycle_col_slipping", "slipping_value": "lifecycle_col_slipping_value",
@@ -107,7 +108,9 @@ def stage_table(sizes: pd.DataFrame, lang: Lang) -> list[dict]:
         rows.append(
             {
                 "stage": labels.definition_link("stage_share", constants(record[lang])),
-                "meaning": constants(record[f"long_{lang}"]),
+                "meaning": phrase("lifecycle_meaning_joined", lang)
+                if _is_bare(sizes) and row["stage"] == "enter"
+                else constants(record[f"long_{lang}"]),
                 "n": number(row["n"], "stage_share", "count", lang),
                 "share": _share(row["share"], "stage_share", lang),
                 "interval": _spread(row, "stage_share", lang),
@@ -117,7 +120,14 @@ def stage_table(sizes: pd.DataFrame, lang: Lang) -> list[dict]:
     return rows
 
 
+def _is_bare(sizes: pd.DataFrame) -> bool:
+    """Whether acts are not recorded: only who came is known."""
+    return "silent" not in set(sizes["stage"])
+
+
 def _top(sizes: pd.DataFrame) -> str:
+    if _is_bare(sizes):
+        return "enter"
     return "valuable" if "valuable" in set(sizes["stage"]) else "sticky"
 
 
@@ -126,6 +136,10 @@ def stage_title(sizes: pd.DataFrame, lang: Lang) -> Text:
     if sizes.empty:
         return phrase("lifecycle_what_untold", lang)
     silent, top = _by(sizes, stage="silent"), _by(sizes, stage=_top(sizes))
+    if silent is None:
+        return phrase(
+            "lifecycle_title_stages_joined", lang, share=_share(_by(sizes, stage="enter")["share"], "stage_share", lang)
+        )
     side = (
         "unclear"
         if not silent["is_enough"] or silent["low"] <= 0.5 <= silent["high"]
@@ -143,7 +157,8 @@ def stage_title(sizes: pd.DataFrame, lang: Lang) -> Text:
 
 def stage_note(reading: Reading, sizes: pd.DataFrame, lang: Lang) -> Text:
     """Return the small print of the stages."""
-    parts = [phrase(f"lifecycle_untold_{u}", lang) for u in stages.untold_parts(reading) if u != "stages"]
+    untold = stages.untold_parts(reading)
+    parts = [phrase(f"lifecycle_untold_{u}", lang) for u in untold if u != "stages" and (u != "valuable" or "acts" not in untold)]
     n = count(int(sizes["n_all"].iloc[0]) if len(sizes) else 0, lang)
     told = {"day": labels.day(reading.as_of, lang), "n": n, "level": fixed(LEVEL)}
     return phrase("lifecycle_note_stages", lang, untold=join(parts, lang, "sentence_separator"), **told)
@@ -194,11 +209,13 @@ def move_note(reading: Reading, lang: Lang) -> Text:
     return phrase("lifecycle_note_moves", lang, level=fixed(LEVEL), **days)
 
 
-def untold_moves(moves: pd.DataFrame, lang: Lang) -> tuple[Text, Text, Text] | None:
+def untold_moves(reading: Reading, moves: pd.DataFrame, lang: Lang) -> tuple[Text, Text, Text] | None:
     """Return question, reason and need where movement cannot be told."""
     if len(moves):
         return None
-    return tuple(phrase(f"lifecycle_{k}", lang) for k in ("question_moves", "reason_moves", "needed_moves"))
+    bare = "acts" in stages.untold_parts(reading)
+    keys = ("reason_moves_acts", "needed_acts") if bare else ("reason_moves", "needed_moves")
+    return tuple(phrase(f"lifecycle_{k}", lang) for k in ("question_moves", *keys))
 
 
 def tier_rows(tiers: pd.DataFrame, lang: Lang) -> pd.DataFrame:
@@ -255,8 +272,8 @@ def churn_rows(reading: Reading, levels: pd.DataFrame, lang: Lang) -> pd.DataFra
     return pd.DataFrame(rows, columns=["label", "value", "low", "high", "text", "is_accent"])
 
 
-def churn_table(reading: Reading, levels: pd.DataFrame, lang: Lang) -> list[dict]:
-    """Return one table row per class."""
+def churn_table(reading: Reading, levels: pd.DataFrame, by_level: pd.DataFrame, lang: Lang) -> list[dict]:
+    """Return one table row per class, with the share of that class that came again in the back-test (`by_level`)."""
     names, rows = level_names(lang), []
     levels = levels if len(levels) else pd.DataFrame(columns=["level"])
     for row in (r for _, r in levels.iterrows() if r["level"] in names):
@@ -282,9 +299,26 @@ def churn_table(reading: Reading, levels: pd.DataFrame, lang: Lang) -> list[dict
                 "overdue": number(max(row["overdue_days"], 0) if row["n"] else None, "usual_gap", "days", lang),
                 "stake": money(row["stake_fen"], reading, lang) if has else raw(""),
                 "interval": spread,
+                "returned": _returned(by_level, row["level"], lang),
             }
         )
     return rows
+
+
+def _returned(by_level: pd.DataFrame, level: str, lang: Lang) -> Text:
+    row = _by(by_level, cell=level) if len(by_level) else None
+    if row is None or not row["is_enough"]:
+        return raw("–")
+    share, ends = _share(row["observed"], "buy_chance", lang), interval(row["low"], row["high"], "buy_chance", "share", lang)
+    return phrase("lifecycle_returned", lang, share=share, interval=ends)
+
+
+def churn_notes(reading: Reading, levels: pd.DataFrame, lang: Lang) -> list[Text]:
+    """Return what the table of classes is not: a list for today, or a promise that a large stake comes back."""
+    if levels.empty:
+        return []
+    told = [phrase("lifecycle_note_counts", lang)]
+    return [phrase("lifecycle_note_stake", lang), *told] if basis(reading) == "orders" else told
 
 
 def churn_title(reading: Reading, levels: pd.DataFrame, basis: str, lang: Lang) -> Text:

@@ -8,6 +8,7 @@ from datetime import timedelta
 import pandas as pd
 
 from sqkit import labels
+from sqkit.errors import InputError
 from sqkit.labels import Lang, Text, interval, number, phrase
 from sqkit.reading import Period, Reading, words
 from sqkit.segments import lifetime
@@ -63,7 +64,17 @@ class Story:
 
 
 def story(reading: Reading, months: int = 12, discount_year: float = 0.0) -> Story:
-    """Compute the report: cohort, back-test, check of the cut, outlook over `months`, repurchase curves and multiple."""
+    """Compute the report: cohort, back-test, check of the cut, outlook over `months`, repurchase curves and multiple.
+
+    Raises
+    ------
+    InputError
+        If the yearly discount rate is not in [0, 1).
+    """
+    if not 0 <= discount_year < 1:
+        raise InputError(
+            f"discount = {discount_year!r} is no yearly rate. Allowed: from 0 up to, not including, 1 (0.1 is ten percent)"
+        )
     why = refusal(reading)
     if why:
         return Story(reading, months, discount_year, why, lifetime.cohort(reading) if why == "sampled" else None)
@@ -165,6 +176,8 @@ def sentences(s: Story, lang: Lang) -> list[Text]:
 
 def _todo(s: Story, lang: Lang) -> Text:
     d = s.outlook.deciles
+    if not s.outlook.value_high > 0:
+        return phrase("lifetime_do_nothing", lang)
     top, low = d[d["decile"] <= 2], d[d["decile"] > TENTHS - 3]
     mean = {k: float(low[k] @ low["n"] / low["n"].sum()) for k in ("silent_days", "alive_share")}
     if not mean["alive_share"] < STILL_CUSTOMERS:
@@ -305,7 +318,7 @@ def value_rows(s: Story, lang: Lang) -> pd.DataFrame:
     made = []
     for d in s.outlook.deciles.itertuples(index=False):
         share = number(d.share, "lifetime_top_share", "share", lang)
-        text = f"{_money(s, d.value_fen, lang, 'lifetime_value', 'price')}  ({share})"
+        text = phrase("lifetime_dot", lang, value=_money(s, d.value_fen, lang, "lifetime_value", "price"), share=share).plain
         name = phrase("lifetime_decile", lang, k=d.decile).plain
         made.append((name, d.value_fen / 100, d.low / 100, d.high / 100, text, d.decile <= 2))
     return pd.DataFrame(made, columns=columns)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from datetime import timedelta
 
 import pandas as pd
 
@@ -14,15 +15,16 @@ from sqkit.segments.pyramid import Heads, Lorenz, Panel, Transitions
 from sqkit.segments.tiers import basis, pyramid
 
 __all__ = [
-    "COLUMNS", "MESSAGE_COLUMNS", "MOVE_COLUMNS", "PANEL_COLUMNS", "PANEL_MESSAGE_COLUMNS", "QUANTITIES", "SIZE_COLUMNS",
+    "COLUMNS", "MESSAGE_COLUMNS", "MOVE_COLUMNS", "PANEL_COLUMNS", "PANEL_MESSAGE_COLUMNS", "QUANTITIES",
     "columns",
     "heads_note", "heads_rows", "heads_title", "lorenz_note", "lorenz_rows", "lorenz_title", "lorenz_x", "matrix_note",
     "matrix_rows", "matrix_title", "member_share", "months_note", "months_rows", "months_title", "move_rows", "panel_columns",
-    "panel_rows", "sheets", "size_rows", "stability_text", "tier_name", "untold",
+    "panel_rows", "sheets", "stability_text", "tier_name", "untold",
 ]  # fmt: skip
 
 LEVEL = "95%"
 TOP = 0.2
+YEAR = 365
 EVEN = 0.3  # a Gini coefficient whose interval lies below counts as fairly even
 COLUMNS = {
     "tier": "pyramid_col_tier", "heads": "pyramid_col_heads", "buyers": "pyramid_col_buyers", "amount_share": "pyramid_col_share",
@@ -38,7 +40,6 @@ PANEL_COLUMNS = {
 }  # fmt: skip
 PANEL_MESSAGE_COLUMNS = {**PANEL_COLUMNS, "amount": "pyramid_col_messages"}
 MOVE_COLUMNS = {"was": "pyramid_col_was", "is_now": "pyramid_col_now", "n": "pyramid_col_n", "rate": "pyramid_col_rate"}
-SIZE_COLUMNS = {"tier": "pyramid_col_tier", "n": "pyramid_col_n", "share": "pyramid_col_size"}
 QUANTITIES = {
     "orders": ["tier_heads", "tier_sales_share", "spend_per_head", "orders_per_head", "tier_order_value", "tier_moved",
     "tier_transition",
@@ -109,7 +110,8 @@ def heads_rows(reading: Reading, made: Heads, lang: Lang) -> list[dict]:
             rows.append(cells | {"heads": phrase("pyramid_fewer", lang, least=labels.fixed(pyramid().least_cell))})
             continue
         known = row.tier != "anonymous"
-        cells["heads"] = number(row.heads, "tier_heads", "count", lang) if known else labels.raw("–")
+        begins = known and row.tier != "new"  # whoever buys for the first time in the period was not there at its start
+        cells["heads"] = number(row.heads, "tier_heads", "count", lang) if begins else labels.raw("–")
         cells["buyers"] = number(row.buyers, "buyers", "count", lang) if known else labels.raw("–")
         rows.append(cells | {q: _ranged(reading, row, q, made.basis, lang) for q in columns(reading) if q in SHOWN})
     return rows
@@ -123,7 +125,7 @@ def heads_title(reading: Reading, made: Heads, lang: Lang) -> Text:
     told = [t for t in upper if t in frame.index and frame.at[t, "amount_per_head_low"] == frame.at[t, "amount_per_head_low"]]
     ordinary = frame.loc[last] if last in frame.index else None
     if not told or ordinary is None or ordinary["amount_per_head_low"] != ordinary["amount_per_head_low"]:
-        return phrase("pyramid_title_short", lang, n=labels.count(n, lang))
+        return _too_little(made, n, lang)
     best = frame.loc[first if first in told else told[0]]
     if best["amount_per_head_low"] > ordinary["amount_per_head_high"]:
         ending = "clear"
@@ -135,7 +137,19 @@ def heads_title(reading: Reading, made: Heads, lang: Lang) -> Text:
     high, low = _number(reading, "amount_per_head", made.basis, lang, best["amount_per_head"], ordinary["amount_per_head"])
     shown = _number(reading, "amount_share", made.basis, lang, share)[0]
     key = f"pyramid_title_{'messages_' if made.basis == 'messages' else ''}{ending}"
+    if key == "pyramid_title_clear" and made.days != YEAR:
+        key = "pyramid_title_clear_span"
     return phrase(key, lang, share=shown, top=tier_name(str(best.name), lang), high=high, low=low)
+
+
+def _too_little(made: Heads, n: int, lang: Lang) -> Text:
+    """Return the true reason why tiers cannot be compared: nothing recorded, too little history, nothing bought, too few members."""
+    if not made.basis:
+        return phrase("pyramid_title_nothing", lang)
+    if not made.days:
+        return phrase("pyramid_title_history", lang, days=_days(pyramid().least_lookback, lang))
+    key = "short" if n else "empty_messages" if made.basis == "messages" else "empty"
+    return phrase(f"pyramid_title_{key}", lang, **({"n": labels.count(n, lang)} if n else {}))
 
 
 def _days(n: int, lang: Lang) -> Text:
@@ -187,6 +201,7 @@ def lorenz_title(reading: Reading, made: Lorenz, lang: Lang) -> Text:
     ending = "_short" if made.low != made.low else "_even" if made.high < EVEN else ""
     key = f"pyramid_lorenz_title{'_messages' if basis(reading) == 'messages' else ''}{ending}"
     parts = {"top": labels.fixed("20%"), "share": number(made.top(TOP), "top_members_share", "share", lang)}
+    parts["within"] = phrase("pyramid_within_year" if (made.last - made.first).days + 1 >= YEAR else "pyramid_within_span", lang)
     if ending == "_short":
         return phrase(key, lang, n=labels.count(made.n_members, lang), **parts)
     ends = interval(made.low, made.high, "gini", "per", lang)
@@ -221,7 +236,8 @@ def _largest(made: Transitions):
 
 
 def _when(made: Transitions, lang: Lang) -> dict[str, Text]:
-    return {"then": labels.day(made.then, lang), "now": labels.day(made.now, lang)}
+    ends = {"then": made.then, "now": made.now}  # tiers are drawn before these days begin
+    return {k: phrase("pyramid_end_of", lang, day=labels.day(v - timedelta(days=1), lang)) for k, v in ends.items()}
 
 
 def matrix_title(reading: Reading, made: Transitions, lang: Lang) -> Text:
@@ -318,30 +334,11 @@ def panel_rows(reading: Reading, made: Panel, lang: Lang, grain: str = "quarter"
             few = 0 < row.heads < pyramid().least_cell
             for column in ("heads", "n_entered", "n_stayed", "n_left"):
                 value = getattr(row, column)
-                told = value == value and row.tier != "anonymous" and not few
+                told = value == value and row.tier != "anonymous" and not few and (column != "heads" or row.tier != "new")
                 cells[column] = (
                     number(value, "tier_heads" if column == "heads" else "tier_moved", "count", lang) if told else labels.raw("–")
                 )
             rows.append(cells)
-    return rows
-
-
-def size_rows(reading: Reading, frame: pd.DataFrame, lang: Lang) -> list[dict]:
-    """Return the sizes of :func:`sqkit.segments.stability.sizes` as table rows."""
-    rows = []
-    for row in frame.itertuples(index=False):
-        if row.is_small:
-            few = phrase("pyramid_fewer", lang, least=labels.fixed(pyramid().least_cell))
-            rows.append({"tier": tier_name(row.tier, lang, basis(reading)), "n": few})
-            continue
-        share = number(row.share, "tier_heads", "share", lang)
-        if row.low == row.low:
-            share = phrase(
-                "pyramid_value_interval", lang, value=share, interval=interval(row.low, row.high, "tier_heads", "share", lang)
-            )
-        rows.append(
-            {"tier": tier_name(row.tier, lang, basis(reading)), "n": number(row.n, "tier_heads", "count", lang), "share": share}
-        )
     return rows
 
 

@@ -14,22 +14,32 @@ __all__ = [
     "curve_rows", "curve_title", "curves_note", "multiple_note", "multiple_rows", "multiple_title", "untold_curves", "untold_multiple",
 ]  # fmt: skip
 
+MOST_CURVES = 4
+
 
 def _cohort_name(start: date, lang: Lang) -> Text:
     key = "lifetime_half_1" if start.month <= 6 else "lifetime_half_2"
     return phrase(key, lang, year=labels.fixed(start.year))
 
 
+def _marked(s: Story) -> pd.DataFrame:
+    """Return the curves on the day that the title speaks of, by cohort."""
+    mark = max(m for m in (0, 30, 90) if (s.curves["day"] == m).any())
+    return s.curves[s.curves["day"] == mark].sort_values("cohort_on")
+
+
 def curve_rows(s: Story, lang: Lang) -> pd.DataFrame:
-    """Return the repurchase curves, one per joining cohort; the newest fully observed one carries the accent."""
+    """Return the repurchase curves of the newest cohorts, one each; the accent lies on the one that the title names."""
     if s.curves is None or s.curves.empty:
         return pd.DataFrame()
-    c = s.curves
-    complete = c.loc[~c["is_censored"], "cohort_on"]
-    newest = complete.max() if len(complete) else c["cohort_on"].max()
+    named = _marked(s)["cohort_on"].iloc[-1]
+    upto = s.curves.loc[s.curves["cohort_on"] <= named, "cohort_on"].unique()
+    kept = sorted(upto)[-MOST_CURVES:]
+    newer = sorted(set(s.curves["cohort_on"]) - set(upto))[: MOST_CURVES - len(kept)]
+    c = s.curves[s.curves["cohort_on"].isin([*kept, *newer])]
     return pd.DataFrame({
         "series": [_cohort_name(d, lang).plain for d in c["cohort_on"]], "x": c["day"], "y": c["share"], "low": c["low"],
-        "high": c["high"], "is_accent": c["cohort_on"] == newest, "is_dashed": c["is_censored"],
+        "high": c["high"], "is_accent": c["cohort_on"] == named, "is_dashed": c["is_censored"],
     })  # fmt: skip
 
 
@@ -37,11 +47,10 @@ def curve_title(s: Story, lang: Lang) -> Text:
     """Return how many of the newest comparable cohort came back within 90 days, against the cohort before."""
     if s.curves is None or s.curves.empty:
         return labels.raw("")
-    mark = max(m for m in (0, 30, 90) if (s.curves["day"] == m).any())
-    at = s.curves[s.curves["day"] == mark].sort_values("cohort_on")
+    at = _marked(s)
     last = at.iloc[-1]
     values = {
-        "day": labels.fixed(mark), "cohort": _cohort_name(last["cohort_on"], lang),
+        "day": labels.fixed(int(last["day"])), "cohort": _cohort_name(last["cohort_on"], lang),
         "share": number(last["share"], "lifetime_second_share", "share", lang),
         "interval": interval(last["low"], last["high"], "lifetime_second_share", "share", lang),
     }  # fmt: skip
@@ -63,7 +72,10 @@ def curves_note(s: Story, lang: Lang) -> Text:
     if s.curves is None or s.curves.empty:
         return labels.raw("")
     n = int(s.curves.drop_duplicates("cohort_on")["n"].sum())
-    return phrase("lifetime_note_curves", lang, n=labels.count(n, lang), level=labels.fixed(LEVEL), units=units(s, lang))
+    most = labels.fixed(min(MOST_CURVES, s.curves["cohort_on"].nunique()))
+    return phrase(
+        "lifetime_note_curves", lang, n=labels.count(n, lang), most=most, level=labels.fixed(LEVEL), units=units(s, lang)
+    )
 
 
 def untold_curves(s: Story, lang: Lang) -> tuple[Text, Text, Text]:

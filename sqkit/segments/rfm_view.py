@@ -12,7 +12,7 @@ from sqkit.reading import Reading
 from sqkit.segments.rfm import Rfm, remarks, rules
 
 __all__ = [
-    "COLUMNS", "MESSAGE_COLUMNS", "QUANTITIES", "columns", "remark_texts", "rfm_dots", "rfm_note", "rfm_rows", "rfm_title",
+    "COLUMNS", "MESSAGE_COLUMNS", "QUANTITIES", "columns", "remark_texts", "rfm_note", "rfm_rows", "rfm_title",
     "segment_name", "sheets", "untold",
 ]  # fmt: skip
 
@@ -84,19 +84,6 @@ def _ranged(value: Text, low: float, high: float, metric: str, display: str, lan
     return phrase("rfm_value_interval", lang, value=value, interval=interval(low, high, metric, display, lang, currency))
 
 
-def rfm_dots(reading: Reading, made: Rfm, lang: Lang) -> pd.DataFrame:
-    """Return segments for ``charts.dots`` (display ``share``): share of the buyers, accent on those going cold."""
-    rows = []
-    for row in made.frame[~made.frame["is_small"].astype(bool)].itertuples(index=False):
-        text = labels.plain_number(row.share, "share", lang)
-        if made.basis == "orders":
-            text = phrase("rfm_chart_text", lang, share=text, sales=labels.plain_number(row.revenue_share, "share", lang)).plain
-        label = segment_name(made, row.segment, lang).plain
-        rows.append((label, row.share, row.share_low, row.share_high, text, row.segment == COOLING[made.basis]))
-    frame = pd.DataFrame(rows, columns=["label", "value", "low", "high", "text", "is_accent"])
-    return frame if made.enough else frame.head(0)
-
-
 def rfm_title(reading: Reading, made: Rfm, lang: Lang) -> Text:
     """Return the finding: which segment brings the most, and which valuable members are going cold."""
     shown = made.frame[~made.frame["is_small"].astype(bool)].set_index("segment")
@@ -113,6 +100,8 @@ def rfm_title(reading: Reading, made: Rfm, lang: Lang) -> Text:
     parts = {"most": segment_name(made, most, lang), "share": number(shown.at[most, "share"], "rfm_share", "share", lang)}
     if made.basis == "orders":
         parts["sales"] = number(shown.at[most, "revenue_share"], "rfm_sales_share", "share", lang)
+    if _is_short(made):
+        return phrase("rfm_title_messages_short" if made.basis == "messages" else "rfm_title_span", lang, **parts)
     if cooling in shown.index:
         parts |= {
             "next": segment_name(made, cooling, lang),
@@ -122,6 +111,11 @@ def rfm_title(reading: Reading, made: Rfm, lang: Lang) -> Text:
             parts["slipping"] = number(shown.at[cooling, "revenue_share"], "rfm_sales_share", "share", lang)
         return phrase("rfm_title_messages" if made.basis == "messages" else "rfm_title_clear", lang, **parts)
     return phrase("rfm_title_messages_none" if made.basis == "messages" else "rfm_title_plain", lang, **parts)
+
+
+def _is_short(made: Rfm) -> bool:
+    """Whether nobody can be going cold yet: too short a history, or everything on one day."""
+    return (made.last - made.first).days + 1 < rules().short_days or made.cells["r"].nunique() < 2
 
 
 def rfm_note(reading: Reading, made: Rfm, lang: Lang) -> Text:

@@ -37,11 +37,14 @@ def stage_names(lang: str) -> dict[str, str]:
 
 def untold_parts(reading: Reading) -> list[str]:
     """Return what the source cannot tell: ``valuable`` without orders, ``recommending`` without referrals or inviters,
-    ``stages`` with neither orders nor talk nor joining, or with less history than ``least_stage_days``."""
+    ``acts`` with neither orders nor talk (only who came is known), ``stages`` without joining either, or with less history than
+    ``least_stage_days``."""
     lacks = reading.source.missing("orders.member_id", "messages.member_id", "memberships")
     told = []
     if len(lacks) == 3 or (reading.as_of - reading.source.first_day).days < rules()["least_stage_days"]:
         told.append("stages")
+    if {"orders.member_id", "messages.member_id"} <= set(lacks):
+        told.append("acts")
     if "orders.member_id" in lacks:
         told.append("valuable")
     if len(reading.source.missing("referrals", "memberships.inviter_member_id")) == 2:
@@ -192,13 +195,14 @@ def stage_sizes(reading: Reading, day: date) -> pd.DataFrame:
 
     Grain: one row per stage (``enter, active, sticky, valuable, silent``), then one ``recommending`` over all of them. Columns:
     ``stage, n, n_all, share, low, high, n_clusters, is_enough, note``, and ``n_recommending`` within the stage (None untold).
-    Groups are the clusters. Empty where :func:`untold_parts` names ``stages``.
+    Groups are the clusters. Empty where :func:`untold_parts` names ``stages``; only ``enter`` (and ``recommending``) where it names ``acts``: who is not
+    recorded to act is not silent.
     """
     untold = untold_parts(reading)
     if "stages" in untold:
         return pd.DataFrame(columns=["stage", "n", "n_all", "share", "low", "high", "n_clusters", "is_enough", "note"])
     table = stage_table(reading, day)
-    stages = [s for s in stage_names("en") if s not in untold]
+    stages = ["enter"] if "acts" in untold else [s for s in stage_names("en") if s not in untold]
     frame = _shares(reading, table, "stage", stages).rename(columns={"value": "stage"}).drop(columns="cell", errors="ignore")
     counted = dict(
         reading.engine.execute(
@@ -224,7 +228,7 @@ def movement(reading: Reading, before: date, day: date) -> pd.DataFrame:
     earlier day has too little history.
     """
     first = reading.source.first_day
-    if "stages" in untold_parts(reading) or (before - first).days < rules()["least_stage_days"]:
+    if {"stages", "acts"} & set(untold_parts(reading)) or (before - first).days < rules()["least_stage_days"]:
         return pd.DataFrame(columns=["was", "stage", "n", "n_all", "share", "low", "high", "is_enough", "note"])
     name = f"moves_{before:%Y%m%d}_{day:%Y%m%d}"
     reading.engine.execute(f"""

@@ -12,6 +12,7 @@ from sqkit.labels import Lang, Text, fixed, interval, join, number, phrase, raw
 from sqkit.reading import Reading, words
 from sqkit.segments import stages, survival
 from sqkit.segments.lifecycle_view import LEVEL, act
+from sqkit.segments.tiers import basis
 
 __all__ = [
     "COMPARED_COLUMNS", "compared_finding", "compared_rows", "curve_note", "curve_rows", "curve_title", "late_finding", "untold_curve",
@@ -70,7 +71,9 @@ def curve_title(reading: Reading, found: survival.Curve | None, name: str, lang:
         "day": fixed(phrase("unit_days", lang, n=day).plain), "share": number(value, metric_id, "share", lang),
         "interval": interval(low, high, metric_id, "share", lang),
     }  # fmt: skip
-    if name == "orders":
+    if name == "orders" and basis(reading) == "messages":
+        key = "lifecycle_title_next_messages"
+    elif name == "orders":
         told["act"] = act(reading, lang)
     if math.isnan(found.median):
         return phrase(f"{key}_open", lang, **told)

@@ -41,6 +41,12 @@ def _expected(found: Upgrade) -> float:
     return float((found.reliability["predicted"] * found.reliability["n"]).sum())
 
 
+def _bias(found: Upgrade) -> str:
+    """Return how the model missed the level of the tested quarter beyond error: ``_high``, ``_low`` or ''."""
+    c = found.calibration
+    return "_high" if c.intercept_high < 0 else "_low" if c.intercept_low > 0 else ""
+
+
 def reliability_title(found: Upgrade, lang: Lang) -> Text:
     """Return whether the chances hold on a quarter the model never saw, with expected and real upgrades."""
     if found.reliability.empty:
@@ -52,7 +58,7 @@ def reliability_title(found: Upgrade, lang: Lang) -> Text:
     }
     if found.state == "base_rates":
         return phrase("upgrade_title_base", lang, **counts)
-    bias = "_high" if c.intercept_high < 0 else "_low" if c.intercept_low > 0 else ""
+    bias = _bias(found)
     return phrase(
         f"upgrade_title{bias}", lang, **counts, cut=number(1 - c.brier / c.brier_base, "upgrade_error_cut", "share", lang)
     )
@@ -109,6 +115,7 @@ def upgrade_sentence(reading: Reading, found: Upgrade, lang: Lang) -> Text | Non
     parts = {
         "period": labels.period(found.ahead.first, found.ahead.last, lang),
         "expected": number(found.members["chance"].sum(), "upgrade_expected", "count", lang),
+        "bias": phrase(f"upgrade_bias{_bias(found)}", lang) if found.state == "model" and _bias(found) else raw(""),
     }
     told = found.by_tier[found.by_tier["gain_low"] > 0]
     if told.empty:

@@ -58,10 +58,11 @@ def everything(reading, t: dict, lang: str) -> list:
         curves.curve_title(reading, found.stay, "stays", lang), curves.curve_title(reading, found.order, "orders", lang),
     ]  # fmt: skip
     for rows in (
-        view.stage_table(t["sizes"], lang), view.churn_table(reading, cycle.levels, lang), view.store_rows(reading, cycle.cells, lang),
+        view.stage_table(t["sizes"], lang), view.churn_table(reading, cycle.levels, cycle.by_level, lang), view.store_rows(reading, cycle.cells, lang),
         view.class_rows(cycle.by_level, lang), curves.compared_rows(reading, found, lang),
     ):  # fmt: skip
         texts += [value for row in rows for value in row.values()]
+    texts += view.churn_notes(reading, cycle.levels, lang)
     frames = [
         view.stage_rows(t["sizes"], lang), view.move_rows(t["moves"], lang), view.tier_rows(t["tiers"], lang),
         view.churn_rows(reading, cycle.levels, lang), view.bin_rows(cycle.bins, lang), view.fixed_rows(cycle.pairs, lang),

@@ -224,7 +224,7 @@ def test_every_title_note_and_row_stands_where_there_is_nothing(store_home, in_s
             assert all(str(t) for t in made)
             assert len(view.months_rows(reading, months, lang)) == len(view.matrix_rows(reading, moves, lang)) == 0
             assert view.move_rows(reading, moves, lang) == view.panel_rows(reading, months, lang) == []
-            assert rfm_view.rfm_rows(reading, scored, lang) == [] and rfm_view.rfm_dots(reading, scored, lang).empty
+            assert rfm_view.rfm_rows(reading, scored, lang) == []
             assert rfm_view.sheets(reading, scored, lang) == {} and len(view.lorenz_rows(reading, spread, lang)) in (
                 0,
                 106,

@@ -8,6 +8,7 @@ import pytest
 import worlds
 
 from sqkit import registry
+from sqkit.segments import lifecycle_view as view
 from sqkit.segments import stages
 
 FIRST, LAST = date(2025, 1, 1), date(2026, 6, 30)
@@ -103,10 +104,27 @@ def test_without_orders_nobody_is_valuable_and_it_is_said(store_home):
     assert "valuable" not in set(stages.stage_sizes(world, LAST)["stage"]) and stages.stages_by_tier(world, LAST).empty
 
 
+def test_where_acts_are_not_recorded_nobody_is_silent(store_home):
+    tables = {k: TABLES[k] for k in ("members", "memberships", "groups") if k in TABLES}
+    world = worlds.reading(worlds.admit(store_home, "joining-only", tables, FIRST, LAST))
+    assert {"acts", "valuable"} <= set(stages.untold_parts(world)) and "stages" not in stages.untold_parts(world)
+    sizes = stages.stage_sizes(world, LAST)
+    assert set(sizes["stage"]) <= {"enter", "recommending"} and stages.movement(world, LAST - timedelta(days=90), LAST).empty
+    for lang in ("zh", "en"):
+        said = [
+            view.stage_title(sizes, lang).plain,
+            view.stage_note(world, sizes, lang).plain,
+            view.untold_moves(world, stages.movement(world, LAST - timedelta(days=90), LAST), lang)[1].plain,
+        ]
+        assert all("recorded" in s or "\u8bb0\u5f55" in s for s in said)
+
+
 def test_messages_alone_make_members(store_home):
     tables = {"messages": TABLES["messages"], "groups": TABLES["groups"]}
     world = worlds.reading(worlds.admit(store_home, "messages-only", tables, FIRST, LAST))
-    assert dict(world.engine.execute(f"SELECT member_id, stage FROM {stages.stage_table(world, LAST)}").fetchall()) == {"stick": "sticky"}
+    assert dict(world.engine.execute(f"SELECT member_id, stage FROM {stages.stage_table(world, LAST)}").fetchall()) == {
+        "stick": "sticky"
+    }
 
 
 def test_orders_alone_are_read_and_a_short_history_is_not(store_home):
@@ -139,13 +157,27 @@ def test_stages_part_the_members_of_a_brand(small_brand):
 def test_one_store_sees_its_members(small_brand):
     whole = worlds.reading(small_brand)
     one = worlds.reading(small_brand, store="S01")
-    stores = whole.engine.execute(f"SELECT count(*) FROM {stages.stage_table(whole, whole.as_of)} WHERE store_id = 'S01'").fetchone()[0]
+    stores = whole.engine.execute(
+        f"SELECT count(*) FROM {stages.stage_table(whole, whole.as_of)} WHERE store_id = 'S01'"
+    ).fetchone()[0]
     assert stages.stage_sizes(one, one.as_of)["n_all"].iloc[0] == stores > 0
 
 
 def test_the_definition_on_the_page_names_the_rules():
     rules, text = stages.rules(), registry.quantity("stage_share")
-    for key in ("value_days", "value_orders", "sticky_days", "sticky_spells", "spell_days", "recent_days", "enter_days", "recommend_days"):
+    for key in (
+        "value_days",
+        "value_orders",
+        "sticky_days",
+        "sticky_spells",
+        "spell_days",
+        "recent_days",
+        "enter_days",
+        "recommend_days",
+    ):
         assert all(str(rules[key]) in text.text("definition", lang) for lang in ("zh", "en")), key
     for level in list(rules["churn"]["levels"].values())[:-1]:
-        assert all(f"{level['to']:.0%}".rstrip("%") in registry.quantity("churn_members").text("definition", lang) for lang in ("zh", "en"))
+        assert all(
+            f"{level['to']:.0%}".rstrip("%") in registry.quantity("churn_members").text("definition", lang)
+            for lang in ("zh", "en")
+        )

@@ -157,9 +157,11 @@ def histories(reading: Reading, until: date, ahead: date | None = None, *, detai
 def refusal(reading: Reading) -> str:
     """Return why repurchase cannot be read from this source at all, or ''.
 
-    ``no_members``: orders without member ids; ``no_buyers``; ``sampled``: hardly anybody of at least 200 members observed for
+    ``no_orders``; ``no_members``: orders without member ids; ``no_buyers``; ``sampled``: hardly anybody of at least 200 members observed for
     half a year came back, as in data sampled by purchase or where every order gets an id of its own.
     """
+    if reading.source.missing("orders"):
+        return "no_orders"
     if reading.source.missing("orders.member_id"):
         return "no_members"
     made = cohort(reading)
