@@ -18,12 +18,13 @@ from sqkit.config import PACKAGE
 from sqkit.errors import ContractError, InputError, unknown
 
 __all__ = [
-    "CHANNELS", "REASONS", "WINDOWS", "Cap", "Policy", "cap", "holdouts", "is_held_out", "is_quiet", "month_days", "opted_out_sql",
+    "CHANNELS", "POSTED", "REASONS", "WINDOWS", "Cap", "Policy", "cap", "holdouts", "is_held_out", "is_quiet", "month_days", "opted_out_sql",
     "policy", "read_policy", "window",
 ]  # fmt: skip
 
 REASONS = ("win_back", "prevention", "upgrade", "opportunity", "reminder", "greeting")
 CHANNELS = ("one_to_one", "group_post")
+POSTED = ("opportunity",)  # a post is read by the whole group: nothing about one member goes there
 WINDOWS = ("month", "week", "day")
 
 
@@ -50,7 +51,7 @@ class Policy:
     caps : dict
         Channel to its regimes, by day from the oldest: ``(from, {window: number or "days"})``.
     channels : dict of str to tuple of str
-        Reason to channels, best first.
+        Reason to channels, best first. ``group_post`` only for the reasons of :data:`POSTED`.
     """
 
     unrelated_scopes: tuple[str, ...] = ()
@@ -191,6 +192,8 @@ def _channels(given: Any, faults: list[str]) -> dict[str, tuple[str, ...]]:
     faults += [f"channels: the reason {r!r} has no channels. Allowed: {', '.join(CHANNELS)}" for r in REASONS if not given.get(r)]
     for reason, listed in given.items():
         faults += [f"channels.{reason}: {unknown('channel', c, CHANNELS)}" for c in listed if c not in CHANNELS]
+        if reason in REASONS and reason not in POSTED and "group_post" in listed:
+            faults.append(f"channels.{reason}: 'group_post' shows a personal reason to the whole group. Allowed: one_to_one")
     return {reason: tuple(given[reason]) for reason in REASONS if given.get(reason)}
 
 
@@ -221,8 +224,9 @@ def window(per: str, day: date) -> tuple[date, date]:
 def cap(rules: Policy, channel: str, day: date) -> list[Cap]:
     """Return the caps of a channel that hold on a day; all of them must be kept.
 
-    The regime is the newest one that began on or before `day`. ``group_post`` has one cap, in the brand's form (``mass_window``), or
-    in the first form of a regime that lacks it; ``one_to_one`` keeps every one that is given.
+    The regime is the newest one that began on or before `day`. ``group_post`` has one cap, in the brand's form (``mass_window``), or,
+    where a regime lacks it, in its strictest form: the fewest contacts over the month of `day`, of equals the shortest window.
+    ``one_to_one`` keeps every one that is given.
 
     Raises
     ------
@@ -237,9 +241,16 @@ def cap(rules: Policy, channel: str, day: date) -> list[Cap]:
         raise InputError(f"no cap of {channel} holds on {day}. Allowed: days from {first}; add a regime to sqkit/policy.toml.")
     limits = regimes[-1]
     if channel == "group_post":
-        per = rules.mass_window if rules.mass_window in limits else next(iter(limits))
+        per = rules.mass_window if rules.mass_window in limits else _strictest(limits, day)
         limits = {per: limits[per]}
     return [Cap(per, month_days(day) if n == "days" else n, *window(per, day)) for per, n in limits.items()]
+
+
+def _strictest(limits: Mapping[str, Any], day: date) -> str:
+    days = month_days(day)
+    spans = {"day": 1, "week": 7, "month": days}
+    monthly = {per: (days if n == "days" else n) * days / spans[per] for per, n in limits.items()}
+    return min(limits, key=lambda per: (monthly[per], spans[per]))
 
 
 def is_quiet(rules: Policy, moment: datetime) -> bool:

@@ -33,6 +33,35 @@ def test_the_platform_cap_is_the_one_of_the_day(mode, day, expected):
     assert (one.per, one.at_most) == expected and one.first <= day <= one.last
 
 
+@pytest.mark.parametrize(
+    ("limits", "mode", "day", "expected"),
+    [
+        ({"month": 31, "day": 1}, "week", date(2026, 6, 10), ("day", 1)),  # 30 posts of June rather than 31
+        ({"month": 31, "day": 1}, "week", date(2026, 7, 10), ("day", 1)),  # 31 either way: the shorter window
+        ({"day": 2, "month": 31}, "week", date(2026, 7, 10), ("month", 31)),  # 62
+        ({"week": 3, "day": 1}, "month", date(2026, 7, 10), ("week", 3)),  # 13.3 rather than 31
+        ({"week": 7, "day": 1}, "month", date(2026, 2, 10), ("day", 1)),  # 28 either way
+        ({"month": "days", "week": 8}, "day", date(2026, 7, 10), ("month", 31)),  # 35.4
+        ({"month": 0, "week": 8}, "day", date(2026, 7, 10), ("month", 0)),
+    ],
+)
+def test_where_the_chosen_form_is_missing_the_strictest_holds(limits, mode, day, expected):
+    rules = replace(RULES, mass_window=mode, caps={**RULES.caps, "group_post": ((date(2025, 11, 1), limits),)})
+    (one,) = cap(rules, "group_post", day)
+    assert (one.per, one.at_most) == expected
+
+
+@pytest.mark.parametrize("reason", sorted(set(policy.REASONS) - {"opportunity"}))
+def test_a_personal_reason_by_post_is_refused(tmp_path, reason):
+    text = (policy.PACKAGE / "policy.toml").read_text(encoding="utf-8")
+    (tmp_path / "p.toml").write_text(
+        text.replace(f'{reason} = ["one_to_one"]', f'{reason} = ["one_to_one", "group_post"]'), encoding="utf-8"
+    )
+    with pytest.raises(ContractError, match=f"channels.{reason}: 'group_post' .* Allowed: one_to_one"):
+        read_policy(tmp_path / "p.toml")
+    assert RULES.channels["opportunity"] == ("one_to_one", "group_post")
+
+
 def test_the_brand_keeps_every_cap_of_its_own():
     assert [(c.per, c.at_most, c.first, c.last) for c in cap(RULES, "one_to_one", date(2026, 7, 1))] == [
         ("month", 4, date(2026, 7, 1), date(2026, 7, 31)),

@@ -1,11 +1,13 @@
 """Today's contact list: whom to contact, why, by which channel, by when (S3.9), within consent, caps and capacity (S1.6, S2.7).
 
 The analyses propose candidates; here they meet. The value of a row is what is at stake, as its analysis defines it; it is descriptive
-and no effect of a contact. Only the comparison with the holdout can tell an effect.
+and no effect of a contact. Only the comparison with the holdout can tell an effect. Reasons measure different things, so that values
+are compared within a reason only, never across reasons.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
@@ -14,8 +16,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from sqkit.errors import ContractError, unknown
-from sqkit.playbook.audience import audience
+from sqkit.playbook.audience import audience, opted_out_present
+from sqkit.playbook.candidates import COLUMNS, VALUES, checked
 from sqkit.playbook.pseudonyms import pseudonyms, secret_key
 from sqkit.policy import REASONS, Policy
 from sqkit.policy import policy as brand_policy
@@ -23,8 +25,6 @@ from sqkit.reading import Reading
 
 __all__ = ["COLUMNS", "HOLDOUT", "STEPS", "ContactList", "assemble", "checked", "choose"]
 
-COLUMNS = ("member_id", "reason", "value_cny", "value_low", "value_high", "detail")
-VALUES = list(COLUMNS[2:5])
 HOLDOUT = "holdout"
 DATED = ("reminder", "greeting")  # what cannot wait for another day
 STEPS = ("other_store", "unknown", "opted_out", "no_consent", "unreachable", "lately", "cap", "capacity")
@@ -40,12 +40,14 @@ class ContactList:
     Attributes
     ----------
     rows : DataFrame
-        One row per member, by value from the top, ties by pseudonym: ``pseudonym``; ``reason``; ``further`` (tuple of other reasons);
+        One row per member, in turn by reason: the largest value of each reason in the order of ``policy.REASONS``, then the second
+        largest of each, and so on; equal values by pseudonym, those without a value last. Columns: ``pseudonym``; ``reason``; ``further`` (tuple of other reasons);
         ``value_cny, value_low, value_high`` (major units of the source's currency, NaN where no value can be told); ``detail`` (dict);
         ``channel`` (``one_to_one``, ``group_post`` or ``holdout``: do not contact); ``planned`` (the channel without the holdout);
         ``due_on``; ``is_holdout``; ``store_id, staff_id, group_id`` ('' where there is none).
     unreachable : DataFrame
-        Members with neither group nor guide, same columns; ``channel`` is ``store`` (speak to them at the next visit) or ``none``.
+        Members whom no guide reaches and whose reason may not be posted to their group, same columns; ``channel`` is ``store`` (speak to
+        them at the next visit) or ``none``.
     funnel : DataFrame
         ``step, n``: ``members`` (distinct candidates), each of :data:`STEPS` (left out there, counted once), ``listed``, ``holdout``, ``contact``.
     day : date
@@ -53,6 +55,10 @@ class ContactList:
     policy : Policy
     has_consents, has_deliveries, has_channels : bool
         Whether the source records opt-outs, posts to groups, and any way to reach a member (groups or guides).
+    has_sent : bool
+        Whether the one-to-one contacts already made were given. Without them their caps, and the days between two, could not be kept.
+    n_opted_out_reached : int
+        Distinct members who opted out and are in a group that gets a post: a post reaches everyone in the group.
     """
 
     rows: pd.DataFrame
@@ -63,6 +69,8 @@ class ContactList:
     has_consents: bool = True
     has_deliveries: bool = True
     has_channels: bool = True
+    has_sent: bool = True
+    n_opted_out_reached: int = 0
 
     def step(self, name: str) -> int:
         """Return the count of one step of the funnel."""
@@ -93,7 +101,8 @@ def assemble(
     policy : Policy, optional
         The brand's by default.
     sent : DataFrame, optional
-        One-to-one contacts already made: ``member_id, sent_on``. No canonical table holds them; without it none are known.
+        One-to-one contacts already made: ``member_id, sent_on``. No canonical table holds them. Without it (None, not an empty frame)
+        none are known: the one-to-one caps and the days between are **not** enforced, ``has_sent`` is False and the note says so.
     key : bytes, optional
         Key of the pseudonyms, by default :func:`sqkit.playbook.pseudonyms.secret_key`.
 
@@ -109,9 +118,18 @@ def assemble(
 
     Notes
     -----
-    One member has one row: the most valuable reason that some channel can carry; equal values, and reasons without a value, follow
-    the order of ``policy.REASONS``. Whoever is in a held-out group (in any, if in several) is held out. The choice does not look at the
-    holdout: its rows take places of a guide's day like any other, so that both sides of a later comparison were chosen alike.
+    One member has one row: the reason that gets the first place of the guide's day. Dated reasons come first, up to their places and
+    what is due first, as they cannot wait; then prevention, up to its places; then all reasons in turn, in the order of
+    ``policy.REASONS``, each with its largest value that is left. A member without any open reason is counted under the first of that
+    order. Further reasons are named beside it.
+
+    A group gets one topic (reason and category) a day: the one with the largest sum of values of the members whom only a post
+    reaches, of equal sums the one with more members, then by name; a group whose cap is used up gets none. A member of several groups
+    may read the posts of each; the cap of the member is checked against those of the days before.
+
+    Whoever is in a held-out unit (see :func:`sqkit.playbook.audience.audience`) is held out, and no post goes to a held-out group.
+    The choice does not look at the holdout: its rows take places of a guide's day like any other, so that both sides of a later
+    comparison were chosen alike.
     """
     rules = policy or brand_policy()
     given = checked(candidates)
@@ -121,72 +139,10 @@ def assemble(
     rows, unreachable, funnel = choose(given, people, rules, day)
     has = reading.source.has
     has_channels = has("memberships") or has("members.guide_staff_id")
-    return ContactList(rows, unreachable, funnel, day, rules, has("consents"), has("deliveries"), has_channels)
-
-
-def checked(candidates: Sequence[pd.DataFrame]) -> pd.DataFrame:
-    """Return all candidates in one frame, or raise :class:`ContractError` with every fault of every frame."""
-    faults, frames = [], []
-    for place, frame in enumerate(candidates, start=1):
-        if not isinstance(frame, pd.DataFrame):
-            faults.append(
-                f"frame {place} is a {type(frame).__name__}. Allowed: a DataFrame with the columns {', '.join(COLUMNS)}"
-            )
-            continue
-        faults += [f"frame {place}: {text}" for text in _faults(frame)]
-        frames.append(frame)
-    if faults:
-        raise ContractError("candidates of the contact list", faults)
-    filled = [f[list(COLUMNS)] for f in frames if len(f)]
-    made = pd.concat(filled, ignore_index=True) if filled else pd.DataFrame({c: pd.Series(dtype=object) for c in COLUMNS})
-    made[VALUES] = made[VALUES].astype(float)
-    members = made["member_id"].tolist()
-    known = set(members)
-    leaks = {
-        reason
-        for member, reason, detail in zip(members, made["reason"].tolist(), made["detail"].tolist(), strict=True)
-        for value in detail.values()
-        if isinstance(value, str) and (value in known or (len(member) >= 5 and member in value))
-    }
-    if leaks:
-        raise ContractError(
-            "candidates of the contact list",
-            [f"detail of {reason!r} names a member; leave ids out" for reason in sorted(leaks)],
-        )
-    return made
-
-
-def _faults(frame: pd.DataFrame) -> list[str]:
-    lacking = [c for c in COLUMNS if c not in frame.columns]
-    found = [f"lacks the column {c!r}. Needed: {', '.join(COLUMNS)}" for c in lacking]
-    if lacking or frame.empty:
-        return found
-    bad = frame.index[[not isinstance(m, str) or not m for m in frame["member_id"].tolist()]]
-    if len(bad):
-        found.append(f"member_id is empty or no text in {len(bad)} rows, first in row {bad[0]}. Allowed: the id as text")
-    reasons = sorted({str(r) for r in frame["reason"].unique()} - set(REASONS))
-    found += [unknown("reason", r, REASONS) for r in reasons]
-    try:
-        value, low, high = (frame[c].astype(float).to_numpy() for c in VALUES)
-    except (TypeError, ValueError) as error:
-        return [*found, f"value_cny, value_low or value_high is no number: {error}"]
-    for name, numbers in zip(VALUES, (value, low, high), strict=True):
-        if np.isinf(numbers).any():
-            found.append(
-                f"{name} is infinite in {int(np.isinf(numbers).sum())} rows. Allowed: a finite number, or NaN where none can be told"
-            )
-    lonely = np.isnan(value) & ~(np.isnan(low) & np.isnan(high))
-    if lonely.any():
-        found.append(f"{int(lonely.sum())} rows have an interval and no value_cny. Allowed: both, or NaN in all three")
-    crossed = (low > value) | (value > high)
-    if crossed.any():
-        found.append(
-            f"value_cny lies outside value_low to value_high in {int(crossed.sum())} rows. Allowed: low <= value <= high"
-        )
-    plain = sum(not isinstance(d, dict) for d in frame["detail"].tolist())
-    if plain:
-        found.append(f"detail is no dict in {plain} rows. Allowed: a dict of placeholder to value")
-    return found
+    posted = rows.loc[rows["channel"] == "group_post", "group_id"]
+    reached = opted_out_present(reading, posted, rules, day) if len(posted) else 0
+    known = (has("consents"), has("deliveries"), has_channels, sent is not None)
+    return ContactList(rows, unreachable, funnel, day, rules, *known, n_opted_out_reached=reached)
 
 
 def choose(
@@ -206,30 +162,31 @@ def choose(
     offers["rank"] = offers["reason"].map({r: i for i, r in enumerate(REASONS)}).astype(int)
     offers["text"] = [repr(sorted(d.items(), key=lambda item: str(item[0]))) for d in offers["detail"].tolist()]
     offers["planned"], offers["barrier"] = _channels(offers, rules)
-    by = ["member_id", "value_cny", "rank", "value_low", "value_high", "text"]
-    offers = offers.sort_values(by, ascending=[True, False, True, False, False, True], kind="stable", na_position="last")
-    once = offers.drop_duplicates(["member_id", "rank"])
+    offers.loc[_other_topic(offers), ["planned", "barrier"]] = ["", "cap"]
+    offers["is_shut"] = offers["barrier"] != ""
+    by = ["member_id", "rank", "is_shut", "value_cny", "value_low", "value_high", "text"]
+    offers = offers.sort_values(by, ascending=[True, True, True, False, False, False, True], kind="stable", na_position="last")
+    once = offers.drop_duplicates(["member_id", "rank"]).copy()
     bits = (2 ** once["rank"]).groupby(once["member_id"]).sum().to_dict()
-    open_first = offers.assign(is_shut=offers["barrier"] != "").sort_values(["member_id", "is_shut"], kind="stable")
-    best = open_first.drop_duplicates("member_id").copy()  # the strongest open reason, else the strongest
-    best["further"] = [
+    once["further"] = [
         tuple(r for i, r in enumerate(REASONS) if i != rank and int(bits[m]) >> i & 1)
-        for m, rank in zip(best["member_id"].tolist(), best["rank"].tolist(), strict=True)
+        for m, rank in zip(once["member_id"].tolist(), once["rank"].tolist(), strict=True)
     ]
-    best["due_on"] = [_due(d, day) for d in best["detail"].tolist()]
-    best = best.sort_values(["value_cny", "pseudonym"], ascending=[False, True], kind="stable", na_position="last")
-    shut = best[best["barrier"] != ""]
-    ranked = best[best["barrier"] == ""]
-    owner = np.where(ranked["staff_id"] != "", "staff:" + ranked["staff_id"], "store:" + ranked["store_id"])
-    kept = ranked[_within_capacity(ranked, pd.Series(owner, index=ranked.index), rules)].copy()
-    kept["is_holdout"] = kept["is_held_out"].astype(bool)
+    once["due_on"] = [_due(d, day) for d in once["detail"].tolist()]
+    is_open = ~once["is_shut"]
+    ranked, able = once[is_open], set(once.loc[is_open, "member_id"])
+    shut = once[~once["member_id"].isin(able)].drop_duplicates("member_id")
+    kept = _in_turn(ranked.loc[_places(ranked, rules)].copy())
+    is_post_to_held_out = (kept["planned"] == "group_post") & kept["is_group_held_out"].astype(bool)
+    kept["is_holdout"] = kept["is_held_out"].astype(bool) | is_post_to_held_out
     kept["channel"] = np.where(kept["is_holdout"], HOLDOUT, kept["planned"])
-    away = shut[shut["barrier"] == "unreachable"].copy()
+    away = _in_turn(shut[shut["barrier"] == "unreachable"].copy())
     away["is_holdout"] = away["is_held_out"].astype(bool)
     away["channel"] = np.where(away["is_holdout"], HOLDOUT, np.where(away["store_id"] != "", "store", "none"))
     counts = shut["barrier"].value_counts()
     held = int(kept["is_holdout"].sum())
-    steps = [("members", len(best)), *((s, int(counts.get(s, 0))) for s in STEPS[:-1]), ("capacity", len(ranked) - len(kept))]
+    steps = [("members", len(able) + len(shut)), *((s, int(counts.get(s, 0))) for s in STEPS[:-1])]
+    steps += [("capacity", len(able) - len(kept))]
     steps += [("listed", len(kept)), (HOLDOUT, held), ("contact", len(kept) - held)]
     frames = (f[ROWS].reset_index(drop=True) for f in (kept, away))
     return (*frames, pd.DataFrame(steps, columns=["step", "n"]))
@@ -239,7 +196,8 @@ def _channels(offers: pd.DataFrame, rules: Policy) -> tuple[np.ndarray, np.ndarr
     """Return the channel of each offer ('' for none) and what bars it ('' for nothing)."""
     has = {"one_to_one": (offers["staff_id"] != "").to_numpy(), "group_post": (offers["group_id"] != "").to_numpy()}
     late = (offers["days_since_personal"] < rules.least_days_between).to_numpy()  # NaN: never contacted
-    left = {"one_to_one": (offers["personal_left"] > 0).to_numpy(), "group_post": (offers["mass_left"] > 0).to_numpy()}
+    mass_left = np.minimum(offers["mass_left"], offers["group_left"])
+    left = {"one_to_one": (offers["personal_left"] > 0).to_numpy(), "group_post": (mass_left > 0).to_numpy()}
     planned, reached, lately = (np.full(len(offers), empty, dtype=object) for empty in ("", False, False))
     reason = offers["reason"].to_numpy()
     for name, channels in rules.channels.items():
@@ -259,17 +217,66 @@ def _channels(offers: pd.DataFrame, rules: Policy) -> tuple[np.ndarray, np.ndarr
     return np.where(barrier == "", planned, ""), barrier
 
 
-def _within_capacity(ranked: pd.DataFrame, owner: pd.Series, rules: Policy) -> pd.Series:
-    """Return which rows fit into each guide's day: prevention and dated reasons up to their places, then all others by value."""
-    by = ["due_on", "value_cny", "pseudonym"]
-    dated = ranked[ranked["reason"].isin(DATED)].sort_values(by, ascending=[True, False, True], kind="stable", na_position="last")
-    first = pd.Series(False, index=ranked.index)
-    for rows, places in ((dated, rules.dated_places), (ranked[ranked["reason"] == "prevention"], rules.prevention_places)):
-        first |= rows.groupby(owner[rows.index]).cumcount().reindex(ranked.index) < places  # NaN: not of these rows
-    others = ranked.index[~first]
-    rest = ranked.loc[others].groupby(owner[others]).cumcount().reindex(ranked.index)
-    taken = owner.map(first.groupby(owner).sum())
-    return first | (rest < rules.per_guide_per_day - taken)
+def _other_topic(offers: pd.DataFrame) -> np.ndarray:
+    """Return which offers are planned as a post of another topic than the one their group gets."""
+    is_post = (offers["planned"] == "group_post").to_numpy()
+    topic = pd.Series(
+        [f"{r}|{d.get('category', '')!r}" for r, d in zip(offers["reason"].tolist(), offers["detail"].tolist(), strict=True)],
+        index=offers.index,
+        dtype=object,
+    )
+    posts = pd.DataFrame({"group_id": offers["group_id"], "topic": topic, "value": offers["value_cny"].fillna(0.0)})[is_post]
+    sums = posts.sort_values("value", kind="stable").groupby(["group_id", "topic"])["value"].agg(["sum", "size"]).reset_index()
+    sums = sums.sort_values(["group_id", "sum", "size", "topic"], ascending=[True, False, False, True], kind="stable")
+    chosen = offers["group_id"].map(sums.drop_duplicates("group_id").set_index("group_id")["topic"])
+    return is_post & (topic != chosen).to_numpy()
+
+
+def _places(ranked: pd.DataFrame, rules: Policy) -> list[Any]:
+    """Return the rows that get a place of each guide's day (of the store's, where there is no guide), each member once.
+
+    Parameters
+    ----------
+    ranked : DataFrame
+        Open offers, one row per member and reason.
+    """
+    owner = np.where(ranked["staff_id"] != "", "staff:" + ranked["staff_id"], "store:" + ranked["store_id"])
+    by_value = ranked[["member_id", "reason", "due_on", "value_cny", "pseudonym"]].assign(owner=owner)
+    by_value = by_value.sort_values(["value_cny", "pseudonym"], ascending=[False, True], kind="stable", na_position="last")
+    days: dict[str, dict[str, deque[tuple[str, Any]]]] = {}
+    dated: dict[str, list[tuple[date, str, Any]]] = {}
+    for row in by_value.itertuples():
+        queues = days.setdefault(row.owner, {r: deque() for r in REASONS})
+        queues[row.reason].append((row.member_id, row.Index))
+        if row.reason in DATED:
+            dated.setdefault(row.owner, []).append((row.due_on, row.member_id, row.Index))
+    found: list[Any] = []
+    for whose, queues in sorted(days.items()):
+        urgent = sorted(dated.get(whose, []), key=lambda offer: offer[0])  # stable: of equal days the larger value
+        taken: dict[str, Any] = {}
+        _fill(taken, deque(offer[1:] for offer in urgent), rules.dated_places)
+        _fill(taken, queues["prevention"], rules.prevention_places)
+        while len(taken) < rules.per_guide_per_day and any(queues.values()):
+            for queue in queues.values():
+                _fill(taken, queue, min(1, rules.per_guide_per_day - len(taken)))
+        found += taken.values()
+    return found
+
+
+def _fill(taken: dict[str, Any], queue: deque[tuple[str, Any]], places: int) -> None:
+    """Give up to so many places to the first of a queue who have none yet."""
+    while places > 0 and queue:
+        member, row = queue.popleft()
+        if member not in taken:
+            taken[member] = row
+            places -= 1
+
+
+def _in_turn(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return rows with the largest value of each reason first, then the second largest of each, and so on."""
+    rows = rows.sort_values(["value_cny", "pseudonym"], ascending=[False, True], kind="stable", na_position="last")
+    turn = rows.groupby("rank").cumcount()
+    return rows.assign(turn=turn).sort_values(["turn", "rank"], kind="stable")
 
 
 def _due(detail: dict[str, Any], day: date) -> date:

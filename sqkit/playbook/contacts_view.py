@@ -21,7 +21,7 @@ __all__ = [
     "untold", "value_note",
 ]  # fmt: skip
 
-QUANTITIES = ("contact_members", "contact_value", "contact_left_out", "contact_detail")
+QUANTITIES = ("contact_members", "contact_value", "contact_left_out", "contact_detail", "contact_posts", "contact_post_opted_out")
 SUMMARY_COLUMNS = {k: f"contacts_col_{k}" for k in ("reason", "n", "held", *CHANNELS, "value", "interval", "untold")}
 STORE_COLUMNS = {k: f"contacts_col_{k}" for k in ("store", "n", "held", "guides", "busiest")}
 TOP_COLUMNS = {k: f"contacts_col_{k}" for k in ("pseudonym", "reason", "detail", "via", "due", "value")}
@@ -50,9 +50,18 @@ def _first_barrier(made: ContactList) -> str:
     return max(STEPS, key=lambda s: (made.step(s), -STEPS.index(s)))
 
 
-def _by_reason(made: ContactList) -> list[tuple[str, int]]:
-    counts = made.contacts["reason"].value_counts()
+def _counts(rows: pd.DataFrame) -> list[tuple[str, int]]:
+    counts = rows["reason"].value_counts()
     return sorted(((r, int(counts[r])) for r in REASONS if r in counts), key=lambda x: (-x[1], REASONS.index(x[0])))
+
+
+def _by_reason(made: ContactList) -> list[tuple[str, int]]:
+    return _counts(made.contacts)
+
+
+def _reasons(rows: pd.DataFrame, lang: Lang) -> Text:
+    parts = [phrase("contacts_reason_count", lang, reason=_reason(r, lang), n=_people(k, lang)) for r, k in _counts(rows)]
+    return join(parts, lang)
 
 
 def untold(made: ContactList, reading: Reading, lang: Lang) -> tuple[Text, Text, Text] | None:
@@ -69,8 +78,7 @@ def title(made: ContactList, reading: Reading, lang: Lang) -> Text:
     """Return whom to contact today in one sentence: so many for which reasons; nobody; or that it cannot be told."""
     n, members = made.step("contact"), made.step("members")
     if n:
-        parts = [phrase("contacts_reason_count", lang, reason=_reason(r, lang), n=_people(k, lang)) for r, k in _by_reason(made)]
-        return phrase("contacts_title", lang, n=_people(n, lang), reasons=join(parts, lang))
+        return phrase("contacts_title", lang, n=_people(n, lang), reasons=_reasons(made.contacts, lang))
     if made.step(HOLDOUT):
         return phrase("contacts_title_holdout_only", lang, n=_people(made.step(HOLDOUT), lang))
     if members and not made.has_channels:
@@ -207,15 +215,12 @@ def _row_value(row: object, reading: Reading, lang: Lang) -> Text:
 
 
 def top_title(made: ContactList, reading: Reading, lang: Lang, most: int = SHOWN) -> Text:
-    """Return between which values the first rows lie, or that no value can be told."""
+    """Return for which reasons the first rows stand there, or that no value can be told; values of reasons do not compare."""
     first = made.contacts.head(most)
     if first.empty:
         return phrase("contacts_top_title_none", lang)
-    n = _people(len(first), lang)
-    if first["value_cny"].isna().any():
-        return phrase("contacts_top_title_untold", lang, n=n)
-    low, high = (_price(first["value_cny"].agg(f), reading, lang) for f in ("min", "max"))
-    return phrase("contacts_top_title", lang, n=n, low=low, high=high)
+    shown = {"n": _people(len(first), lang), "reasons": _reasons(first, lang)}
+    return phrase("contacts_top_title_untold" if first["value_cny"].isna().all() else "contacts_top_title", lang, **shown)
 
 
 def funnel_rows(made: ContactList, lang: Lang) -> list[dict[str, Text]]:
@@ -255,19 +260,43 @@ def note(made: ContactList, reading: Reading, lang: Lang) -> Text:
     }
     gap = fixed(phrase("unit_days", lang, n=rules.least_days_between).plain)
     more = {
-        "gap": gap,
         "cap": fixed(rules.per_guide_per_day),
         "dated": fixed(rules.dated_places),
         "early": fixed(rules.prevention_places),
         "share": fixed(f"{rules.holdout_share:.0%}"),
     }
-    parts = [phrase("contacts_note_list", lang, **hours), phrase("contacts_note_rules", lang, **caps, **more)]
+    parts = [phrase("contacts_note_list", lang, **hours), phrase("contacts_note_rules", lang, **more)]
+    parts.append(
+        phrase("contacts_note_personal", lang, personal=caps["personal"], gap=gap)
+        if made.has_sent
+        else phrase("contacts_note_no_sent", lang)
+    )
+    parts.append(
+        phrase("contacts_note_mass", lang, mass=caps["mass"])
+        if made.has_deliveries
+        else phrase("contacts_note_no_deliveries", lang)
+    )
     parts += [] if made.has_consents else [phrase("contacts_note_no_consents", lang)]
-    parts += [] if made.has_deliveries else [phrase("contacts_note_no_deliveries", lang)]
+    parts += _post_reach(made, lang)
     if len(made.unreachable):
         key = "contacts_note_unreachable" if (made.unreachable["store_id"] != "").any() else "contacts_note_unreachable_anywhere"
         parts.append(phrase(key, lang, n=_people(len(made.unreachable), lang, "contact_left_out")))
     return join(parts, lang, "sentence_separator")
+
+
+def _post_reach(made: ContactList, lang: Lang) -> list[Text]:
+    """Return who else reads the posts of the list, where there are any."""
+    groups = made.contacts.loc[made.contacts["channel"] == "group_post", "group_id"].nunique()
+    if not groups:
+        return []
+    shown = {"groups": _people(groups, lang, "contact_posts")}
+    if not made.has_consents:
+        return [phrase("contacts_note_post_reach_unknown", lang, **shown)]
+    if not made.n_opted_out_reached:
+        return [phrase("contacts_note_post_reach_none", lang, **shown)]
+    return [
+        phrase("contacts_note_post_reach", lang, n=_people(made.n_opted_out_reached, lang, "contact_post_opted_out"), **shown)
+    ]
 
 
 def _cap(n: int, per: str, lang: Lang) -> Text:

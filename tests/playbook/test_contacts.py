@@ -135,6 +135,87 @@ def test_one_to_one_contacts_already_made_count(source):
     assert (made.step("lately"), made.step("contact")) == (1, 1)
 
 
+def test_without_a_record_of_contacts_their_cap_is_not_stated_as_kept(source):
+    reading = worlds.reading(source, as_of=AS_OF)
+    blind = contacts.assemble(reading, [offers("guided", "two")], NONE_HELD, key=KEY)
+    empty = contacts.assemble(
+        reading, [offers("guided", "two")], NONE_HELD, sent=pd.DataFrame(columns=["member_id", "sent_on"]), key=KEY
+    )
+    assert (blind.has_sent, empty.has_sent) == (False, True)
+    for lang, kept, unknown in (
+        (
+            "en",
+            "One to one: at most 4 per month, 1 per week",
+            "No record of one-to-one contacts is given; the cap and the days between",
+        ),
+        ("zh", phrases()["contacts_note_personal"]["zh"][:6], phrases()["contacts_note_no_sent"]["zh"]),
+    ):
+        notes = [contacts_view.note(made, reading, lang).plain for made in (blind, empty)]
+        assert [kept in text for text in notes] == [False, True] and [unknown in text for text in notes] == [True, False]
+    assert "7 days" not in contacts_view.note(blind, reading, "en").plain
+
+
+@pytest.fixture(scope="module")
+def posts(tmp_path_factory):
+    """Two groups without guides: G1 with two opted-out members present, one who left and one who came back; G2 without."""
+    stays = [(m, "G1", None) for m in ("a", "b", "out1", "out2", "back")] + [
+        ("gone", "G1", "2026-06-01 10:00"),
+        ("c", "G2", None),
+    ]
+    stays += [("out1", "G2", None)]
+    memberships = [{"member_id": m, "group_id": g, "joined_at": "2025-02-01", "left_at": e} for m, g, e in stays]
+    members = [{"member_id": m, "joined_at": "2025-01-01 10:00", "home_store_id": "S1"} for m in {s[0] for s in stays}]
+    consents = [
+        {"member_id": m, "changed_at": "2026-03-01", "scope": "marketing", "is_granted": False}
+        for m in ("out1", "out2", "back", "gone")
+    ] + [{"member_id": "back", "changed_at": "2026-04-01", "scope": "marketing", "is_granted": True}]
+    sent = [
+        {
+            "post_id": f"P{i}",
+            "group_id": "G2",
+            "sent_at": f"2026-06-0{i} 10:00",
+            "scheduled_at": f"2026-06-0{i} 09:00",
+            "status": "sent",
+        }
+        for i in (1, 2)
+    ]
+    tables_ = {
+        "members": members, "memberships": memberships, "consents": consents, "deliveries": sent,
+        "groups": [{"group_id": g, "store_id": "S1", "created_at": "2025-01-01"} for g in ("G1", "G2")],
+        "stores": [{"store_id": "S1", "name": "S1"}],
+    }  # fmt: skip
+    return worlds.admit(tmp_path_factory.mktemp("posts"), "posts", tables_, date(2024, 1, 1), date(2026, 7, 31))
+
+
+def test_who_opted_out_and_reads_a_post_is_counted(posts):
+    reading = worlds.reading(posts, as_of=AS_OF)
+    tea = offers("a", "b", reason="opportunity", detail={"category": "tea", "probability": 0.3})
+    made = contacts.assemble(reading, [tea], NONE_HELD, key=KEY)
+    assert made.rows["channel"].tolist() == ["group_post"] * 2 and made.n_opted_out_reached == 2
+    assert "(1) hold 2 who did" in contacts_view.note(made, reading, "en").plain
+    more = offers("c", reason="opportunity", detail={"category": "cake", "probability": 0.3})
+    both = contacts.assemble(reading, [tea, more], NONE_HELD, key=KEY)
+    assert both.n_opted_out_reached == 2  # out1 is in both groups, counted once
+    alone = replace(NONE_HELD, unrelated_scopes=("marketing",))
+    assert (
+        "nobody in the groups with a post"
+        in contacts_view.note(contacts.assemble(reading, [tea], alone, key=KEY), reading, "en").plain
+    )
+    quiet = contacts.assemble(reading, [offers("a")], NONE_HELD, key=KEY)
+    assert "reaches everyone" not in contacts_view.note(quiet, reading, "en").plain
+
+
+def test_the_cap_of_a_group_counts_every_post_to_it(posts):
+    reading = worlds.reading(posts, as_of=date(2026, 6, 9))
+    two = replace(NONE_HELD, caps={**NONE_HELD.caps, "group_post": ((date(1900, 1, 1), {"month": 2}),)})
+    made = contacts.assemble(
+        reading, [offers("a", "c", reason="opportunity", detail={"category": "tea", "probability": 0.3})], two, key=KEY
+    )
+    assert (made.step("cap"), made.rows["group_id"].tolist()) == (1, ["G1"])
+    left = audience.audience(reading, ["a", "c"], two, date(2026, 6, 10)).set_index("member_id")["group_left"]
+    assert left.to_dict() == {"a": 2, "c": 0}
+
+
 def test_a_held_out_group_is_left_alone_as_a_whole(source):
     seed = next(
         s
@@ -143,7 +224,31 @@ def test_a_held_out_group_is_left_alone_as_a_whole(source):
         and not is_held_out(replace(policy(), holdout_seed=s), "group:G2")
     )
     made = seen(source, rules=replace(policy(), holdout_seed=seed))
-    assert made.loc[["owned", "two"], "is_held_out"].all() and not made.loc["orphan", "is_held_out"]  # `two` is in both groups
+    # `left` was in G1 first and is still its unit; `two` is in both groups and belongs to G2, joined first
+    assert made.loc[["owned", "left"], "is_held_out"].all() and not made.loc[["orphan", "two"], "is_held_out"].any()
+    assert made.index[made["is_group_held_out"]].tolist() == ["owned"]
+
+
+def test_members_of_many_groups_are_held_out_no_more_often_than_others(tmp_path):
+    n_groups, n_members, k = 400, 2000, 4
+    rng = np.random.default_rng(7)
+    groups = [{"group_id": f"G{i:03}", "created_at": "2024-01-01"} for i in range(n_groups)]
+    stays, first = [], {}
+    for i in range(n_members):
+        mine = rng.choice(n_groups, size=k, replace=False)
+        first[f"M{i:04}"] = f"G{mine[0]:03}"
+        stays += [
+            {"member_id": f"M{i:04}", "group_id": f"G{g:03}", "joined_at": f"2025-0{j + 1}-01 10:00"} for j, g in enumerate(mine)
+        ]
+    members = [{"member_id": m, "joined_at": "2025-01-01 10:00"} for m in first]
+    many = worlds.admit(
+        tmp_path, "many", {"members": members, "groups": groups, "memberships": stays}, date(2024, 1, 1), date(2026, 7, 31)
+    )
+    rules = replace(policy(), holdout_share=0.1)
+    made = audience.audience(worlds.reading(many, as_of=AS_OF), list(first), rules, DAY)
+    held = dict(zip(made["member_id"], made["is_held_out"], strict=True))
+    assert held == {m: is_held_out(rules, f"group:{g}") for m, g in first.items()}
+    assert abs(made["is_held_out"].mean() - 0.1) < 4 * (0.1 * 0.9 / n_groups) ** 0.5 < 0.07  # 0.34 if any of four groups sufficed
 
 
 def test_without_consents_or_deliveries_the_page_says_so(source, tmp_path):
@@ -160,7 +265,10 @@ def test_without_consents_or_deliveries_the_page_says_so(source, tmp_path):
     )
     found = contacts.assemble(reading, [offers("a")], NONE_HELD, key=KEY)
     assert contacts_view.title(found, reading, "en").plain.startswith("Cannot tell how to contact anyone today: 1 members")
-    assert "neither group nor guide; they stand in a table of their own." in contacts_view.note(found, reading, "en").plain
+    assert (
+        "have no guide, and their reason is not one to post in a group; they stand in a table of their own."
+        in contacts_view.note(found, reading, "en").plain
+    )
     assert "groups" in contacts_view.untold(found, reading, "en")[2].plain and found.unreachable["channel"].tolist() == ["none"]
     strict = contacts.assemble(reading, [offers("a")], replace(policy(), needs_consent=True), key=KEY)
     assert strict.step("no_consent") == 1
@@ -170,7 +278,8 @@ def test_nobody_to_contact_is_said_with_the_reason(source):
     reading = worlds.reading(source, as_of=AS_OF)
     made = contacts.assemble(reading, [offers("out", "alone", "left")], NONE_HELD, key=KEY)
     assert contacts_view.title(made, reading, "en").plain == (
-        "Contact nobody today: all 3 candidates are held back, most of them because no group or guide reaches them"
+        "Contact nobody today: all 3 candidates are held back, most of them because no guide reaches them, "
+        "and nothing for them may be posted in a group"
     )
     assert made.unreachable["channel"].tolist() == ["store", "store"] and contacts_view.top_rows(made, reading, "en") == []
     none = contacts.assemble(reading, [], NONE_HELD, key=KEY)
