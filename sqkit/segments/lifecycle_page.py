@@ -91,7 +91,7 @@ def _why(reading: Reading, made: Cycle, found: survival.Survival, lang: Lang) ->
             **told,
         )
     if made.pairs.empty:
-        return phrase("lifecycle_why_untold", lang)
+        return phrase("lifecycle_why_no_acts" if made.triage.reason == "no_acts" else "lifecycle_why_untold", lang)
     kind, told = view.fixed_parts(made.pairs, lang)
     if kind in ("none", "few"):
         return phrase(f"lifecycle_why_fixed_{kind}", lang)
@@ -102,6 +102,8 @@ def _why(reading: Reading, made: Cycle, found: survival.Survival, lang: Lang) ->
 
 
 def _todo(reading: Reading, made: Cycle, found: survival.Survival, lang: Lang) -> Text:
+    if made.triage.reason == "no_acts":
+        return phrase("lifecycle_do_no_acts", lang)
     if not made.triage.table:
         return phrase("lifecycle_do_untold", lang, act=view.act(reading, lang))
     totals = view.totals(made.levels)

@@ -137,7 +137,11 @@ def sentences(s: Story, lang: Lang) -> list[Text]:
     """Return what, why (not) to trust it and what to do: three computed sentences for the top of the page."""
     if s.refusal:
         what = phrase("lifetime_what_refused", lang, reason=reason(s, lang))
-        return [what, phrase("lifetime_why_refused", lang), phrase("lifetime_do_ids", lang)]
+        return [
+            what,
+            phrase("lifetime_why_refused", lang),
+            phrase("lifetime_do_orders" if s.refusal == "no_orders" else "lifetime_do_ids", lang),
+        ]
     o, b, c = s.outlook, s.back, s.cut
     n, horizon = _heads(o.n_members, lang), _horizon(s, lang)
     if o.state in ("withheld_peak", "withheld_trough"):

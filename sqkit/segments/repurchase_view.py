@@ -28,15 +28,20 @@ def _marked(s: Story) -> pd.DataFrame:
     return s.curves[s.curves["day"] == mark].sort_values("cohort_on")
 
 
-def curve_rows(s: Story, lang: Lang) -> pd.DataFrame:
-    """Return the repurchase curves of the newest cohorts, one each; the accent lies on the one that the title names."""
-    if s.curves is None or s.curves.empty:
-        return pd.DataFrame()
+def _drawn(s: Story) -> pd.DataFrame:
+    """Return the curves of the newest cohorts up to the one that the title names, and newer ones where there is room."""
     named = _marked(s)["cohort_on"].iloc[-1]
     upto = s.curves.loc[s.curves["cohort_on"] <= named, "cohort_on"].unique()
     kept = sorted(upto)[-MOST_CURVES:]
     newer = sorted(set(s.curves["cohort_on"]) - set(upto))[: MOST_CURVES - len(kept)]
-    c = s.curves[s.curves["cohort_on"].isin([*kept, *newer])]
+    return s.curves[s.curves["cohort_on"].isin([*kept, *newer])]
+
+
+def curve_rows(s: Story, lang: Lang) -> pd.DataFrame:
+    """Return the repurchase curves of the newest cohorts, one each; the accent lies on the one that the title names."""
+    if s.curves is None or s.curves.empty:
+        return pd.DataFrame()
+    c, named = _drawn(s), _marked(s)["cohort_on"].iloc[-1]
     return pd.DataFrame({
         "series": [_cohort_name(d, lang).plain for d in c["cohort_on"]], "x": c["day"], "y": c["share"], "low": c["low"],
         "high": c["high"], "is_accent": c["cohort_on"] == named, "is_dashed": c["is_censored"],
@@ -71,8 +76,8 @@ def curves_note(s: Story, lang: Lang) -> Text:
     """Return the small print of the repurchase curves."""
     if s.curves is None or s.curves.empty:
         return labels.raw("")
-    n = int(s.curves.drop_duplicates("cohort_on")["n"].sum())
-    most = labels.fixed(min(MOST_CURVES, s.curves["cohort_on"].nunique()))
+    drawn = _drawn(s).drop_duplicates("cohort_on")
+    n, most = int(drawn["n"].sum()), labels.fixed(len(drawn))
     return phrase(
         "lifetime_note_curves", lang, n=labels.count(n, lang), most=most, level=labels.fixed(LEVEL), units=units(s, lang)
     )

@@ -86,6 +86,8 @@ def _ranged(value: Text, low: float, high: float, metric: str, display: str, lan
 
 def rfm_title(reading: Reading, made: Rfm, lang: Lang) -> Text:
     """Return the finding: which segment brings the most, and which valuable members are going cold."""
+    if not made.basis:
+        return phrase("rfm_reason_nothing", lang)
     shown = made.frame[~made.frame["is_small"].astype(bool)].set_index("segment")
     if not made.enough or shown.empty:
         return phrase("rfm_title_short", lang, n=labels.count(made.n_members, lang))

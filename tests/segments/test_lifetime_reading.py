@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import date, datetime, timedelta
 
 import numpy as np
@@ -11,6 +12,7 @@ import worlds
 from statsmodels.duration.survfunc import SurvfuncRight
 
 from sqkit import stats
+from sqkit.errors import InputError
 from sqkit.segments import lifetime, repurchase_view
 from sqkit.segments import lifetime_page as page
 from sqkit.segments import lifetime_view as view
@@ -164,6 +166,20 @@ def test_data_sampled_by_purchase_are_refused(store_home):
         LAST,
     )
     assert refusal(worlds.reading(no_ids)) == "no_members"
+    bare = worlds.reading(worlds.admit(store_home, "no-orders", {"members": people[:3]}, FIRST, LAST))
+    assert refusal(bare) == "no_orders" and "there are no orders" in view.sentences(view.story(bare), "en")[0].plain
+
+
+@pytest.mark.parametrize("rate", [-0.01, 1.0, 12.0, float("nan")])
+def test_a_discount_beyond_its_range_is_refused(bg_world, rate):
+    with pytest.raises(InputError, match="Allowed: from 0"):
+        view.story(bg_world, discount_year=rate)
+
+
+def test_members_who_will_pay_nothing_are_nobodys_priority(bg_world):
+    story = view.story(bg_world)
+    free = replace(story, outlook=replace(story.outlook, value_fen=0.0, value_low=0.0, value_high=0.0))
+    assert "fifth" in view.sentences(story, "en")[2].plain and "fifth" not in view.sentences(free, "en")[2].plain
 
 
 @pytest.mark.parametrize("case", ["one_order", "one_month", "tiny"])
@@ -292,7 +308,9 @@ def test_cohorts_whose_year_is_not_up_are_marked(bg_world):
     assert not cohorts[pd.Timestamp("2024-01-01")] and cohorts[pd.Timestamp("2025-01-01")]
     assert (made.groupby("cohort_on")["share"].diff().dropna() >= -1e-12).all()
     frame = repurchase_view.curve_rows(view.story(bg_world), "en")
-    assert frame.loc[frame["is_accent"], "is_dashed"].eq(False).all() and frame["is_dashed"].any()
+    named = frame.loc[frame["is_accent"], "series"].unique()
+    assert len(named) == 1 and named[0] in repurchase_view.curve_title(view.story(bg_world), "en").plain
+    assert frame["series"].nunique() <= 4 and frame["is_dashed"].any()
 
 
 def test_the_multiple_splits_exactly(bg_world):

@@ -195,6 +195,8 @@ def test_sources_that_cannot_be_tiered_say_so(store_home, in_store):
     for made in (segments.heads(bare), segments.panel(bare), segments.transitions(bare), segments.lorenz(bare)):
         assert "neither" in str(view.untold(bare, made, "en")[1])
     assert view.untold(short, segments.lorenz(short), "en") is None
+    titles = [str(view.heads_title(r, segments.heads(r), "en")) for r in (short, bare)]
+    assert "less than 90 days" in titles[0] and "neither orders nor messages" in titles[1]
 
 
 def test_every_title_note_and_row_stands_where_there_is_nothing(store_home, in_store):

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import worlds
 
+from sqkit.segments import pyramid_view as view
 from sqkit.segments import rfm as scoring
 from sqkit.segments import stability as segments
 from sqkit.segments.tiers import pyramid, tier_table
