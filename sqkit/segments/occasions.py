@@ -138,7 +138,7 @@ def points_expiring(reading: Reading) -> pd.DataFrame:
     Grain: one row per member with any, by id. Columns: ``member_id, n_points, first_on`` (the first day of expiry).
 
     First in, first out: what is spent takes the points that expire first (those without expiry last), of these the oldest. Points past
-    their expiry are gone, whether or not the ledger books it; a booked expiry takes them and not later ones. A negative balance is
+    their expiry are gone (a stamp at midnight is a day without a time: they last through it), whether or not the ledger books it; a booked expiry takes them and not later ones. A negative balance is
     carried and eats what is earned next.
     """
     day = reading.as_of + timedelta(days=1)
