@@ -173,6 +173,6 @@ def sheets(reading: Reading, made: Rfm, lang: Lang) -> dict[str, pd.DataFrame]:
     for table in (frame, cells):
         money = [c for c in table if c.endswith("_fen") or c.startswith("order_value_")]
         table[money] = table[money] / 100
-        table.rename(columns={c: c.removesuffix("_fen") for c in money}, inplace=True)
+        table.columns = [c.removesuffix("_fen") if c in money else c for c in table]
     cells.loc[cells["n_members"] < least, ["n_members", "n_orders", "spend"]] = math.nan
     return {phrase("rfm_sheet", lang).plain: frame.drop(columns="is_small"), phrase("rfm_sheet_cells", lang).plain: cells}
