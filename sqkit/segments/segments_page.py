@@ -17,7 +17,7 @@ from sqkit.segments.diagnosis import Diagnosis, diagnose
 from sqkit.segments.pyramid import Heads, Lorenz, Panel, Transitions
 from sqkit.segments.rfm import Rfm
 from sqkit.segments.seeds import Seeds
-from sqkit.segments.stability import Stability
+from sqkit.segments.stability import Stability, sizes
 from sqkit.segments.tiers import basis, lookback
 from sqkit.segments.tiers import tier_table as tiers_before
 
@@ -191,7 +191,15 @@ def sheets(
         if len(change.parts)
         else pd.DataFrame(),
         phrase("segments_sheet_cells", lang).plain: diagnosis_view.cells_sheet(change, lang),
+        phrase("segments_sheet_sizes", lang).plain: _sizes(reading, lang),
         **pyramid_view.sheets(reading, heads, months, moves, lang),
         **rfm_view.sheets(reading, rfm, lang),
     }
     return {k: v for k, v in made.items() if not v.empty}
+
+
+def _sizes(reading: Reading, lang: Lang) -> pd.DataFrame:
+    """Return the size of every tier and class that is large enough to be shown, with its interval."""
+    frame = sizes(reading)
+    frame = frame[~frame["is_small"].astype(bool)].drop(columns="is_small")
+    return frame.assign(tier=[pyramid_view.tier_name(t, lang, basis(reading)).plain for t in frame["tier"]])

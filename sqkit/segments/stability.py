@@ -191,10 +191,8 @@ def sizes(reading: Reading) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        Grain: one row per tier or class of members who ever bought, from the top: ``tier, n, share`` (of all of them), ``low,
-        high``
-        (cluster-robust; NaN: not enough data), ``is_small`` (fewer than ``least_cell``: not to be shown by itself). The
-        tiers' own
+        Grain: one row per tier or class of members who ever bought, from the top: ``tier, n, share`` (of all of them), ``low, high``
+        (cluster-robust; NaN: not enough data), ``is_small`` (fewer than ``least_cell``: not to be shown by itself). The tiers' own
         shares are given by their cuts; what varies is how many are young or dormant.
     """
     before, columns = reading.as_of + timedelta(days=1), ["tier", "n", "share", "low", "high", "is_small"]
