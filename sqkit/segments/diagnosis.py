@@ -94,9 +94,9 @@ class Diagnosis:
         Of the tiers, 0 without any.
     has_classes : bool
         Whether new, kept and returned can be told.
-    parts, totals, bridge, tiers : DataFrame
+    parts, totals, bridge, tiers, cuts : DataFrame
         See :func:`sqkit.segments.bridge.exact_parts` (by part and tier, by part), :func:`~sqkit.segments.bridge.bridge`,
-        :func:`~sqkit.segments.bridge.tier_frame`.
+        :func:`~sqkit.segments.bridge.tier_frame`, :func:`~sqkit.segments.bridge.by_cut`.
     cells : DataFrame
         Grain: one row per cell and window that was compared: ``by, factor, among, window, cell``, ``value`` and ``expected`` (purchases,
         first orders or fen), ``fen``, ``fen_low``, ``fen_high``, ``relative``, ``z``, ``adjusted_p``, ``is_enough``.
@@ -120,6 +120,7 @@ class Diagnosis:
     totals: pd.DataFrame = field(default_factory=pd.DataFrame)
     bridge: pd.DataFrame = field(default_factory=pd.DataFrame)
     tiers: pd.DataFrame = field(default_factory=pd.DataFrame)
+    cuts: pd.DataFrame = field(default_factory=pd.DataFrame)
     cells: pd.DataFrame = field(default_factory=pd.DataFrame)
     causes: tuple[Cause, ...] = ()
     events: dict[str, tuple[str, ...]] = field(default_factory=dict)
@@ -207,7 +208,7 @@ def _measured(blank: Diagnosis, moved: Movements) -> Diagnosis:
     found = {side: (fen, n) for side, fen, n in rows}
     (a, n_before), (b, n_after) = (found.get(side, (0, 0)) for side in (0, 1))
     parts, totals = split.exact_parts(moved)
-    frames = {"parts": parts, "totals": totals, "bridge": split.bridge(moved), "tiers": split.tier_frame(moved)}
+    frames = {"parts": parts, "totals": totals, "bridge": split.bridge(moved), "tiers": split.tier_frame(moved), "cuts": split.by_cut(moved)}
     return replace(blank, before_fen=int(a), after_fen=int(b), n_before=int(n_before), n_after=int(n_after), **frames)
 
 

@@ -19,7 +19,7 @@ from sqkit.segments.tiers import pyramid
 
 __all__ = [
     "BRIDGE_COLUMNS", "CLASS_COLUMNS", "METRICS", "TIER_COLUMNS", "aligned_note", "bridge_rows", "bridge_title", "cause_note",
-    "cause_rows", "cause_sentence", "cells_sheet", "class_columns", "class_rows", "events_note", "findings", "headline", "limits", "part_note",
+    "cause_rows", "cause_sentence", "cells_sheet", "cuts_sheet", "class_columns", "class_rows", "events_note", "findings", "headline", "limits", "part_note",
     "part_rows", "part_title", "parts_sheet", "sentences", "tier_rows", "tier_title", "untold",
 ]  # fmt: skip
 
@@ -339,6 +339,20 @@ def parts_sheet(d: Diagnosis, lang: Lang) -> pd.DataFrame:
         tier = _tier_name(row.tier, lang).plain if row.tier else ""
         rows.append((tier, phrase(f"diagnosis_part_{row.part}", lang).plain, row.fen / 100, row.low / 100, row.high / 100))
     return pd.DataFrame(rows, columns=["tier", "part", "amount", "low", "high"])
+
+
+def cuts_sheet(d: Diagnosis, lang: Lang) -> pd.DataFrame:
+    """Return sales of both periods by store, channel, domain, acquisition channel and category, for the workbook; each adds up."""
+    if not len(d.cuts):
+        return d.cuts
+    names = [
+        _cell(d.reading, r.by, r.cell, "", lang).plain if r.cell else phrase("diagnosis_cell_none", lang).plain
+        for r in d.cuts.itertuples(index=False)
+    ]
+    frame = d.cuts.assign(name=names)[["by", "name", "before_fen", "after_fen", "fen"]]
+    money = {"before_fen": "before", "after_fen": "after", "fen": "change"}
+    frame[list(money)] = frame[list(money)] / 100
+    return frame.rename(columns=money)
 
 
 def cells_sheet(d: Diagnosis, lang: Lang) -> pd.DataFrame:

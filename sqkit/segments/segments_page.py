@@ -190,6 +190,7 @@ def sheets(
         phrase("segments_sheet_parts", lang).plain: diagnosis_view.parts_sheet(change, lang)
         if len(change.parts)
         else pd.DataFrame(),
+        phrase("segments_sheet_cuts", lang).plain: diagnosis_view.cuts_sheet(change, lang),
         phrase("segments_sheet_cells", lang).plain: diagnosis_view.cells_sheet(change, lang),
         phrase("segments_sheet_sizes", lang).plain: _sizes(reading, lang),
         **pyramid_view.sheets(reading, heads, months, moves, lang),

@@ -272,6 +272,14 @@ def test_a_planted_slip_comes_first(slip):
     assert diagnose(worlds.reading(slip, "quarter")).causes == found.causes
 
 
+def test_every_cut_adds_up_to_the_change(slip):
+    found = diagnose(worlds.reading(slip, "quarter"))
+    sums = found.cuts.groupby("by")["fen"].sum()
+    assert set(sums.index) == {"store_id", "channel", "domain", "acquisition_channel", "category"}
+    assert set(sums) == {found.change_fen}
+    assert (found.cuts["before_fen"].groupby(found.cuts["by"]).sum() == found.before_fen).all()
+
+
 def test_one_store_and_one_month(slip):
     found = diagnose(worlds.reading(slip, "quarter", store="S02"))
     assert found.state == ("ok" if min(found.n_before, found.n_after) >= 200 else "not_enough")
