@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
+from unicodedata import east_asian_width
 
 from sqkit import registry
 from sqkit.labels import Lang, Text, claim, constants, day, fixed, number, phrase, raw
@@ -22,6 +23,9 @@ __all__ = [
     "references",
     "remarks",
 ]
+
+
+SENTENCE = 44  # letters; a Chinese one counts twice
 
 
 @dataclass(frozen=True)
@@ -105,17 +109,22 @@ def grid(
     rows = list(rows)
     if not rows:
         return None
-    cells_of = [[raw(row.get(key, "")).html for key in columns] for row in rows]
+    cells_of = [[raw(row.get(key, "")) for key in columns] for row in rows]
     head = "".join(f'<th scope="col">{phrase(heading, lang).html}</th>' for heading in columns.values())
     body = []
     for row in cells_of:
-        cells = "".join(f'<th scope="row">{c}</th>' if i == 0 else f"<td>{c}</td>" for i, c in enumerate(row))
+        cells = "".join(f'<th scope="row">{c.html}</th>' if i == 0 else f"<td{_wide(c)}>{c.html}</td>" for i, c in enumerate(row))
         body.append(f"<tr>{cells}</tr>")
     table = f'<table class="grid"><thead><tr>{head}</tr></thead><tbody>{"".join(body)}</tbody></table>'
     scroll = f'<div class="table-scroll">{table}</div>'
     if caption is None:
         return Html(scroll)
     return Html(f'<figure class="table"><figcaption class="finding">{caption.html}</figcaption>{scroll}</figure>')
+
+
+def _wide(cell: Text) -> str:
+    """Mark a cell that holds a sentence, so that a narrow page does not squeeze it into a column of words."""
+    return ' class="long"' if sum(2 if east_asian_width(c) in "WF" else 1 for c in cell.plain) > SENTENCE else ""
 
 
 def definitions(metric_ids: Iterable[str], lang: Lang) -> Html:
