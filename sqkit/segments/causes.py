@@ -17,11 +17,12 @@ from scipy.special import ndtr, ndtri, stdtr, stdtrit
 
 __all__ = ["Cut", "Tested", "adjusted", "apart", "paule_mandel"]
 
-LEAST_UNITS = 60  # purchases (or first orders) of a cell in both periods together
+LEAST_UNITS = 60  # purchases (or first orders) of a cell in both periods together, expected ones for rates
 LEAST_OTHERS = 4  # stores beside the one that is compared
 LEAST_CLUSTERS = 8.0  # effective clusters behind a cell
 BULK = 0.5  # a cell that holds more of a cut is what the others are compared with
 DRAWS = 2000
+COUNTED = ("frequency", "first_order_rate")  # factors whose amounts are purchases or first orders
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,10 +111,12 @@ def apart(cut: Cut) -> Tested:
         effective = squares**2 / np.maximum((psi**4).sum(0), 1e-300)
         df = np.minimum(3 * effective, np.maximum(n - 1, 1))  # influences of equal normal clusters have a kurtosis of three
         middle = (b + rho * e) / 2
+        # Of a rate, what was to be expected counts, not what came: a cell that fell silent must not drop out for its silence.
+        units = cut.units[0] + (rho * e if cut.factor in COUNTED else cut.units[1])
         enough = (
             (e <= BULK * e.sum())
             & ((e > 0) | (cut.factor == "revenue"))  # a rate needs heads in both periods; what is new has sales only
-            & (cut.units.sum(0) >= LEAST_UNITS)
+            & (units >= LEAST_UNITS)
             & (effective >= LEAST_CLUSTERS)
             & (middle > 0)
             & (rest_b > 0)
