@@ -54,7 +54,9 @@ def null_rows(kind: str, rng: np.random.Generator, shards: int = 100):
     balance = np.arange(110.0, 4000.0, 15.0)
     weight = np.exp(-balance / 330)
     n = rng.multinomial(120_000, np.repeat(weight / weight.sum() / shards, shards)).reshape(len(balance), shards)
-    line = {"flat": np.full(len(balance), logit(0.01)), "linear": -5.4 + balance / 700, "log": -12.5 + 1.45 * np.log(balance)}[kind]
+    line = {"flat": np.full(len(balance), logit(0.01)), "linear": -5.4 + balance / 700, "log": -12.5 + 1.45 * np.log(balance)}[
+        kind
+    ]
     mood = rng.normal(0, 0.15, shards)
     k = rng.binomial(n, expit(line[:, None] + mood))
     place, shard = np.indices(n.shape)
@@ -71,7 +73,15 @@ def main() -> int:
     parser.add_argument("--nulls", type=int, default=400)
     asked = parser.parse_args()
     row, wrong = covered(brands(asked.worlds, asked.members), asked.members)
-    heads = ["members", "worlds", "point named", "95% covers (error)", "90% covers (error)", "mean error in points", "median width"]
+    heads = [
+        "members",
+        "worlds",
+        "point named",
+        "95% covers (error)",
+        "90% covers (error)",
+        "mean error in points",
+        "median width",
+    ]
     print(harness.table(heads, [row]))
     rows = []
     for kind in ("flat", "linear", "log"):

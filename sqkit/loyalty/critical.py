@@ -109,7 +109,9 @@ def _curve(theta: np.ndarray, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     up = expit(z)
     rise = (1 - floor) * rest
     steep = rise * up * (1 - up)
-    by = np.stack([floor * (1 - floor) * (1 - rest * up), (1 - floor) * rest * (1 - rest) * up, -steep / scale, -steep * z], axis=1)
+    by = np.stack(
+        [floor * (1 - floor) * (1 - rest * up), (1 - floor) * rest * (1 - rest) * up, -steep / scale, -steep * z], axis=1
+    )
     return floor + rise * up, by
 
 

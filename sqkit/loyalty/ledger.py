@@ -151,7 +151,9 @@ def ledger(reading: Reading) -> Ledger | None:
     """Add up the ledger as of the reading's day; None where there is none. Exact, nothing estimated. Source: S3.5."""
     if not held(reading):
         return None
-    kinds: dict[str, int] = dict(reading.engine.execute("SELECT kind, CAST(sum(points) AS BIGINT) FROM points_moves GROUP BY kind").fetchall())
+    kinds: dict[str, int] = dict(
+        reading.engine.execute("SELECT kind, CAST(sum(points) AS BIGINT) FROM points_moves GROUP BY kind").fetchall()
+    )
     valid, undated, overdue = reading.engine.execute(f"""
         SELECT coalesce(sum(held) FILTER (expires_on IS NULL OR expires_on > DATE '{reading.as_of}'), 0),
                coalesce(sum(held) FILTER (expires_on IS NULL), 0), coalesce(sum(held) FILTER (expires_on <= DATE '{reading.as_of}'), 0)
