@@ -150,6 +150,6 @@ def _people(people: np.ndarray, n_people: int) -> np.ndarray:
     if n_people < 1:
         raise InputError("the network has nobody in it; allowed from 1 person.")
     people = np.asarray(people)
-    if people.size and not (np.issubdtype(people.dtype, np.integer) and 0 <= people.min() and people.max() < n_people):
+    if people.size and not (np.issubdtype(people.dtype, np.integer) and people.min() >= 0 and people.max() < n_people):
         raise InputError(f"people are whole numbers from 0 to {n_people - 1}; got {people.min()} to {people.max()}.")
     return people.astype(np.int32, copy=False)
