@@ -134,12 +134,12 @@ class Constraints:
     budget_fen : float
         Rewards and contacts stop when it is spent; infinite for none.
     posts_week : float
-        Mass messages a group may get in a week (the platform's cap at the plan's date).
+        Mass messages a group may get in a week; where infinite, the platform's cap at the plan's date (``has_message_cap``).
     stock_units : float
         Orders that can be served at the offer's price, over all groups.
-    has_capacity, has_confirmation, has_fatigue, has_freeloaders, has_saturation : bool
+    has_capacity, has_confirmation, has_fatigue, has_freeloaders, has_saturation, has_message_cap : bool
         Groups are full at 200 or 500; staff must confirm each mass message; members leave under pressure; rewards attract people who
-        only want them; a contact network runs out of people to invite.
+        only want them; a contact network runs out of people to invite; the platform caps mass messages (:mod:`sqkit.policy`).
     """
 
     budget_fen: float = float("inf")
@@ -150,11 +150,15 @@ class Constraints:
     has_fatigue: bool = True
     has_freeloaders: bool = True
     has_saturation: bool = True
+    has_message_cap: bool = True
 
     @classmethod
     def off(cls) -> Constraints:
         """Return no constraint at all."""
-        return cls(has_capacity=False, has_confirmation=False, has_fatigue=False, has_freeloaders=False, has_saturation=False)
+        return cls(
+            has_capacity=False, has_confirmation=False, has_fatigue=False, has_freeloaders=False, has_saturation=False,
+            has_message_cap=False,
+        )  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -204,13 +208,16 @@ class Forecast:
     parameters : DataFrame
         One row per draw: the parameters it was drawn with, by name (what a sensitivity analysis regresses on).
     warnings : tuple of str
-        Phrase keys: which constraint bound, and in how many draws.
+        Phrase keys: which constraint bound.
+    bound : mapping of str to int
+        In how many draws, by phrase key.
     """
 
     draws: pd.DataFrame
     weeks: pd.DataFrame
     parameters: pd.DataFrame
     warnings: tuple[str, ...] = ()
+    bound: Mapping[str, int] = field(default_factory=dict)
 
     def range(self, output: str, level: float = 0.9) -> Range:
         """Return the median and the central interval of an output over the draws."""

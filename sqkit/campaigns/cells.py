@@ -1,0 +1,218 @@
+"""The world of a simulated campaign: counts of like members, draws by cells, with the shocks that the members of a unit share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import pandas as pd
+
+from sqkit.campaigns.model import Constraints, Plan, Population
+
+__all__ = ["MOST_UNITS", "Layout", "World", "layout", "levels", "value_of", "world"]
+
+MOST_UNITS = 300  # above, groups share a shock by store (then by runs of stores) that has the variance of their weighted mean
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Cells that behave alike, merged: a sum of binomials of one probability is binomial, so nothing is lost.
+
+    Attributes
+    ----------
+    n, rate, unit : (cells,) arrays
+        Members, their mean weekly orders without a campaign, and the unit whose shock they share. Cells are sorted by unit.
+    is_in_group : (cells,) array
+    targets : tuple of (cells,) index arrays
+        The cells of each step.
+    groups : (units,) array
+        Groups in a unit; 1 unless units are pooled.
+    store : (units,) array
+        Store of a unit, numbered; empty where units are pooled.
+    group_weight, store_weight : (units,) arrays
+        Sums of squared shares of members, by which the variance of a pooled unit's mean shock follows.
+    room : (units,) array
+        Places left in the groups of a unit; infinite outside groups.
+    is_pooled : bool
+    """
+
+    n: np.ndarray
+    rate: np.ndarray
+    unit: np.ndarray
+    is_in_group: np.ndarray
+    targets: tuple[np.ndarray, ...]
+    groups: np.ndarray
+    store: np.ndarray
+    group_weight: np.ndarray
+    store_weight: np.ndarray
+    room: np.ndarray
+    is_pooled: bool
+
+    @property
+    def units(self) -> int:
+        return len(self.groups)
+
+
+def layout(
+    population: Population, plan: Plan, rng: np.random.Generator, *, keeps_groups: bool, most_units: int = MOST_UNITS
+) -> Layout:
+    """Merge like cells of the treated groups.
+
+    Whole groups are treated: `plan.treated_share` of them, drawn once per forecast. A group none of whose segments is a target is left out;
+    the other segments of a treated group stay, since a post is read by all of it.
+    """
+    cells = population.cells
+    keys = cells["store_id"].astype(str) + "\x1f" + cells["group_id"].astype(str)
+    group, _ = pd.factorize(keys)
+    signature = np.zeros(len(cells), dtype=np.int64)
+    for i, step in enumerate(plan.steps):
+        hit = cells["segment"].isin(step.segments).to_numpy() if step.segments else np.ones(len(cells), bool)
+        signature |= hit.astype(np.int64) << i
+    n_groups = group.max() + 1
+    treated = np.ones(n_groups, bool)
+    if plan.treated_share < 1:
+        treated[:] = False
+        treated[rng.choice(n_groups, max(1, round(plan.treated_share * n_groups)), replace=False)] = True
+    members = cells["n_members"].to_numpy(np.int64)
+    reached = np.zeros(n_groups, bool)
+    reached[group[(signature > 0) & (members > 0)]] = True
+    frame = pd.DataFrame({
+        "group": group, "store": pd.factorize(cells["store_id"])[0], "signature": signature, "n": members,
+        "orders": members * cells["orders_week"].to_numpy(float), "outside": cells["group_id"].astype(str).eq("").to_numpy(),
+        "room": np.where(cells["capacity"] > 0, np.maximum(cells["capacity"] - cells["present"], 0), np.inf),
+    })[(treated & reached)[group] & (members > 0)]  # fmt: skip
+    groups = frame.groupby("group", sort=True).agg(
+        store=("store", "first"), n=("n", "sum"), room=("room", "first"), outside=("outside", "first")
+    )
+    is_pooled = not keeps_groups and len(groups) > most_units
+    groups["unit"] = _blocks(groups["store"].to_numpy(), most_units) if is_pooled else np.arange(len(groups))
+    frame["unit"] = groups["unit"].reindex(frame["group"]).to_numpy()
+    merged = frame.groupby(["unit", "signature", "outside"], sort=True)[["n", "orders"]].sum().reset_index()
+    by_unit = groups.groupby("unit")
+    total = by_unit["n"].transform("sum")
+    share = groups["n"] / total
+    by_store = groups.assign(share=share).groupby(["unit", "store"])["share"].sum()
+    sign = merged["signature"].to_numpy()
+    return Layout(
+        n=merged["n"].to_numpy(np.int64), rate=(merged["orders"] / merged["n"]).to_numpy(float), unit=merged["unit"].to_numpy(np.int64),
+        is_in_group=~merged["outside"].to_numpy(bool), targets=tuple(np.flatnonzero(sign >> i & 1) for i in range(len(plan.steps))),
+        groups=by_unit.size().to_numpy(np.int64), store=by_unit["store"].first().to_numpy(np.int64),
+        group_weight=(share**2 * ~groups["outside"]).groupby(groups["unit"]).sum().to_numpy(float),
+        store_weight=(by_store**2).groupby("unit").sum().to_numpy(float), room=by_unit["room"].sum().to_numpy(float), is_pooled=is_pooled,
+    )  # fmt: skip
+
+
+def _blocks(store: np.ndarray, most: int) -> np.ndarray:
+    """Number the units: one per store, or runs of stores where there are more than `most`."""
+    named, place = np.unique(store, return_inverse=True)
+    return place if len(named) <= most else place * most // len(named)
+
+
+def levels(
+    plan: Layout, rng: np.random.Generator, brand_sd: np.ndarray, store_sd: np.ndarray, group_sd: np.ndarray
+) -> np.ndarray:
+    """Return how high each unit stands over the campaign's window, as a factor with mean 1.
+
+    Grain: (draws, units). Brand, store and group factors are log-normal with the given log sds, independent of each other. In a pooled unit
+    the factor is log-normal with the variance of the members' weighted mean factor: with a store variance a and a group variance b,
+    a·(sum of squared store shares) + (1 + a)·b·(sum of squared group shares).
+    """
+    draws = len(brand_sd)
+
+    def factor(sd: np.ndarray, size: int) -> np.ndarray:
+        if not sd.any():
+            return np.ones((draws, 1))
+        return np.exp(sd[:, None] * rng.standard_normal((draws, size)) - sd[:, None] ** 2 / 2)
+
+    brand = factor(brand_sd, 1)
+    if plan.is_pooled:
+        store_variance, group_variance = np.expm1(store_sd**2)[:, None], np.expm1(group_sd**2)[:, None]
+        variance = store_variance * plan.store_weight + (1 + store_variance) * group_variance * plan.group_weight
+        sd = np.sqrt(np.log1p(variance))
+        return brand * np.exp(sd * rng.standard_normal((draws, plan.units)) - sd**2 / 2)
+    stores = factor(store_sd, int(plan.store.max()) + 1)
+    groups = np.where(plan.group_weight > 0, factor(group_sd, plan.units), 1.0)
+    return brand * (stores[:, plan.store] if stores.shape[1] > 1 else stores) * groups
+
+
+@dataclass
+class World:
+    """What a run changes. Arrays are (draws, cells), (draws, weeks) or (draws,); all outcomes are against the same world without the plan.
+
+    Attributes
+    ----------
+    n, active : (draws, cells)
+        Members present, and those who have taken part.
+    level : (draws, cells)
+    orders, taken, cost, lost, dulled : (draws, weeks)
+        Extra orders; orders missing because they were made earlier; fen; members lost; response factor of events (mean 1 without).
+    """
+
+    rng: np.random.Generator
+    plan: Layout
+    limits: Constraints
+    cap: float
+    n: np.ndarray
+    active: np.ndarray
+    level: np.ndarray
+    weeks: int
+    orders: np.ndarray
+    taken: np.ndarray
+    cost: np.ndarray
+    lost: np.ndarray
+    response: np.ndarray
+    budget: np.ndarray
+    stock: np.ndarray
+    activated: np.ndarray
+    gained: np.ndarray
+    pulled: np.ndarray
+    revenue: np.ndarray
+    margin: np.ndarray
+    missing: np.ndarray
+    joined: np.ndarray
+    memory: dict = field(default_factory=dict)
+    bound: dict[str, np.ndarray] = field(default_factory=dict)
+
+    @property
+    def draws(self) -> int:
+        return len(self.budget)
+
+    def binds(self, name: str, where: np.ndarray) -> None:
+        """Note in which draws a constraint bound."""
+        self.bound[name] = self.bound.get(name, np.zeros(self.draws, bool)) | where
+
+    def spend(self, week: int, fen: np.ndarray) -> None:
+        self.cost[:, week] += fen
+        self.budget -= fen
+
+    def affordable(self, fen: np.ndarray) -> np.ndarray:
+        """Return how many rewards of a price the budget still buys."""
+        left = np.maximum(self.budget, 0)
+        return np.where(fen > 0, np.floor(left / np.where(fen > 0, fen, 1) * (1 + 1e-12)), np.inf)
+
+
+def world(plan: Layout, limits: Constraints, cap: float, level: np.ndarray, weeks: int, rng: np.random.Generator) -> World:
+    """Return the world before the first week."""
+    draws = len(level)
+    level = np.broadcast_to(level, (draws, plan.units))
+    if len(plan.unit) != plan.units or (plan.unit != np.arange(plan.units)).any():
+        level = level[:, plan.unit]
+
+    def zeros(*more: int) -> np.ndarray:
+        return np.zeros((draws, *more))
+
+    n = np.broadcast_to(plan.n, (draws, len(plan.n))).copy()
+    return World(
+        rng, plan, limits, cap, n, np.zeros_like(n), level, weeks, orders=zeros(weeks), taken=zeros(weeks), cost=zeros(weeks),
+        lost=zeros(weeks), response=np.ones((draws, weeks)), budget=np.full(draws, float(limits.budget_fen)),
+        stock=np.full(draws, float(limits.stock_units)), activated=zeros(), gained=zeros(), pulled=zeros(), revenue=zeros(),
+        margin=zeros(), missing=zeros(), joined=zeros(),
+    )  # fmt: skip
+
+
+def value_of(rng: np.random.Generator, orders: np.ndarray, value: np.ndarray, cv: np.ndarray) -> np.ndarray:
+    """Return the value of so many orders, each Gamma with a mean and a coefficient of variation; their sum is Gamma too."""
+    spread = cv**2
+    is_spread = spread > 1e-9
+    safe = np.where(is_spread, spread, 1.0)
+    return np.where(is_spread, rng.standard_gamma(orders / safe) * safe, orders) * value

@@ -1,0 +1,139 @@
+"""What of a plan cannot be: every problem by name, with what is allowed, before anything runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from sqkit.campaigns.mechanics import Mechanic, Parameter, general
+from sqkit.campaigns.model import Calibration, Plan, Population, Range
+from sqkit.errors import ContractError, unknown
+
+__all__ = ["problems", "refuse"]
+
+CELLS = ("store_id", "group_id", "segment", "n_members", "orders_week", "capacity", "present")
+
+
+def refuse(population: Population, calibration: Calibration, plan: Plan, records: Mapping[str, Mechanic], draws: int = 1) -> None:
+    """Raise with all problems of a plan; see :func:`problems`.
+
+    Raises
+    ------
+    ContractError
+    """
+    found = problems(population, calibration, plan, records, draws)
+    if found:
+        raise ContractError(f"plan {plan.id!r}", found)
+
+
+def problems(
+    population: Population, calibration: Calibration, plan: Plan, records: Mapping[str, Mechanic], draws: int = 1
+) -> list[str]:
+    """Return what of a plan cannot be simulated, one sentence each; empty for a sound plan."""
+    found = _cells(population)
+    if draws < 1:
+        found.append(f"draws is {draws}. Allowed: from 1")
+    if not 0 < plan.treated_share <= 1:
+        found.append(f"treated_share is {plan.treated_share}. Allowed: above 0, at most 1")
+    if plan.weeks < 0:
+        found.append(f"weeks is {plan.weeks}. Allowed: from 1, or 0 for the last step's end plus the after-effects")
+    limits = plan.constraints
+    for name in ("budget_fen", "posts_week", "stock_units"):
+        if not getattr(limits, name) >= 0:
+            found.append(f"constraints.{name} is {getattr(limits, name)}. Allowed: from 0; infinite for none")
+    if not plan.steps:
+        found.append("the plan has no step. Allowed: at least one")
+    shared = general()
+    for name, known in calibration.parameters.items():
+        parameter = _named(name, records, shared)
+        if parameter is not None:
+            found += _within(f"calibration {name}", known, parameter)
+        elif name.partition(".")[0] in records:
+            found.append(
+                unknown("parameter", name.partition(".")[2], list(records[name.partition(".")[0]].parameters), "the calibration")
+            )
+    if not found or "segment" in population.cells:
+        found += _steps(population, calibration, plan, records, shared)
+    return found
+
+
+def _cells(population: Population) -> list[str]:
+    cells = population.cells
+    lacking = [name for name in CELLS if name not in cells]
+    if lacking:
+        return [f"the population lacks {', '.join(lacking)}. Needed: {', '.join(CELLS)}"]
+    found = []
+    for name in ("n_members", "orders_week", "capacity", "present"):
+        bad = cells[~(cells[name] >= 0)]
+        if len(bad):
+            found.append(f"population {name} is {bad[name].iloc[0]} in group {bad['group_id'].iloc[0]!r}. Allowed: from 0")
+    if not found and not cells["n_members"].sum():
+        found.append("the population holds no members. Allowed: at least one")
+    return found
+
+
+def _named(name: str, records: Mapping[str, Mechanic], shared: Mapping[str, Parameter]) -> Parameter | None:
+    mechanic, _, parameter = name.partition(".")
+    return records[mechanic].parameters.get(parameter) if mechanic in records and parameter else shared.get(name)
+
+
+def _within(where: str, given: Range | float, parameter: Parameter) -> list[str]:
+    low, high = (given.low, given.high) if isinstance(given, Range) else (given, given)
+    if parameter.least <= low and high <= parameter.most:
+        return []
+    value = f"{low:g}" if low == high else f"{low:g} to {high:g}"
+    return [f"{where} is {value}. Allowed: {parameter.least:g} to {parameter.most:g} ({parameter.unit})"]
+
+
+def _steps(
+    population: Population, calibration: Calibration, plan: Plan, records: Mapping[str, Mechanic], shared: Mapping[str, Parameter]
+) -> list[str]:  # fmt: skip
+    found = []
+    held = population.cells.groupby("segment")["n_members"].sum()
+    held = held[held > 0]
+    segments = sorted(map(str, held.index))
+    for i, step in enumerate(plan.steps, start=1):
+        where = f"step {i} ({step.mechanic})"
+        if step.weeks < 1 or step.first_week < 0:
+            found.append(f"{where}: weeks {step.weeks} from week {step.first_week}. Allowed: at least 1 week, from week 0")
+        found += [
+            unknown("segment", name, segments, where) + "; it holds nobody" for name in step.segments if name not in held.index
+        ]
+        if step.mechanic not in records:
+            found.append(unknown("mechanic", step.mechanic, sorted(records), f"step {i}"))
+            continue
+        own = {**{n: p for n, p in shared.items() if p.is_step}, **records[step.mechanic].parameters}
+        for name, given in step.settings.items():
+            found += (
+                _within(f"{where}: {name}", given, own[name]) if name in own else [unknown("parameter", name, sorted(own), where)]
+            )
+        found += _price(where, step, calibration, plan, own)
+        for j, other in enumerate(plan.steps[: i - 1], start=1):
+            found += _overlap(j, other, i, step)
+    return found
+
+
+def _price(where: str, step, calibration: Calibration, plan: Plan, own: Mapping[str, Parameter]) -> list[str]:
+    """Say when the budget does not buy one reward."""
+    found = []
+    for name, parameter in own.items():
+        if not name.endswith("_fen") or not parameter.id.startswith(step.mechanic):
+            continue
+        given = step.settings.get(name, calibration.get(parameter.id, parameter.default))
+        price = given.low if isinstance(given, Range) else float(given)
+        if price > plan.constraints.budget_fen:
+            found.append(
+                f"{where}: a budget of {plan.constraints.budget_fen:g} fen buys no {name} of {price:g} fen. Allowed: from {price:g}"
+            )
+    return found
+
+
+def _overlap(j: int, first, i: int, second) -> list[str]:
+    if first.mechanic != second.mechanic:
+        return []
+    both = set(first.segments) & set(second.segments) if first.segments and second.segments else {"all"}
+    apart = first.first_week + first.weeks <= second.first_week or second.first_week + second.weeks <= first.first_week
+    if apart or not both:
+        return []
+    return [
+        f"steps {j} and {i} ({second.mechanic}) overlap in weeks for the same members. Allowed: other weeks or other segments"
+    ]

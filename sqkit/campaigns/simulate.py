@@ -1,0 +1,163 @@
+"""Simulate a plan: week by week over cells of like members, each draw with its own parameters and its own shared shocks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import timedelta
+
+import numpy as np
+import pandas as pd
+
+from sqkit.campaigns.cells import World, layout, levels, value_of, world
+from sqkit.campaigns.checks import refuse
+from sqkit.campaigns.mechanics import Mechanic, general, mechanics
+from sqkit.campaigns.model import Calibration, Constraints, Forecast, Plan, Population, Range
+from sqkit.campaigns.stages import KINDS, Turn, pressure
+from sqkit.policy import cap, policy
+
+__all__ = ["horizon", "message_cap", "simulate"]
+
+NEEDS_GROUPS = ("team", "packet")  # stages that look into one group: units are not pooled for them
+
+
+def simulate(
+    population: Population, calibration: Calibration, plan: Plan, *, draws: int = 1000, rng: np.random.Generator,
+    records: Mapping[str, Mechanic] | None = None,
+) -> Forecast:  # fmt: skip
+    """Forecast what a plan brings against the same world without it.
+
+    Parameters
+    ----------
+    population : Population
+        The members as the campaign finds them; the plan starts on the day after `population.as_of`.
+    calibration : Calibration
+        What the user's own data say; what is missing comes from the mechanics' defaults.
+    plan : Plan
+        Steps, constraints, the share of the groups that is treated, and how long outcomes are counted.
+    draws : int
+        Draws of parameters, shocks and chance.
+    rng : Generator
+    records : mapping of str to Mechanic, optional
+        Mechanics to use instead of the shipped ones.
+
+    Returns
+    -------
+    Forecast
+        One row per draw; orders, revenue and margin are extra ones, net of those pulled forward and those that lost members would have
+        placed; revenue is before rewards and net of refunds, margin before rewards, profit after them; ROI is NaN where nothing was spent.
+
+    Raises
+    ------
+    ContractError
+        With every problem of the plan, before anything runs.
+
+    Notes
+    -----
+    Counts are drawn exactly (binomial, hypergeometric, Poisson) over cells of like members, so cost does not grow with members; shocks are
+    shared by brand, store and group over the whole window, so the relative width of a forecast does not vanish as members grow. Without a
+    campaign groups keep their size: only quits beyond the usual ones are counted. A forecast is causal only as far as the calibration's
+    parameters are. Sources: S2.10, S3.8, S4.2, S4.4.
+    """
+    known = mechanics() if records is None else records
+    refuse(population, calibration, plan, known, draws)
+    shared = {name: _drawn(calibration.get(name, p.default), rng, draws) for name, p in general().items()}
+    steps, drawn = _steps(calibration, plan, known, shared, rng, draws)
+    keeps = any(kind in NEEDS_GROUPS for step in plan.steps for kind in known[step.mechanic].kinds())
+    cells = layout(population, plan, rng, keeps_groups=keeps)
+    level = levels(cells, rng, shared["shock_brand_sd"], shared["shock_store_sd"], shared["shock_group_sd"])
+    weeks = horizon(plan, known)
+    most = message_cap(plan.constraints, population)
+    state = world(cells, plan.constraints, most, level, weeks, rng)
+    usual = np.minimum(shared["posts_week"], most)
+    for week in range(weeks):
+        _week(state, plan, known, steps, shared, usual, week)
+    return _forecast(state, shared, pd.DataFrame({**shared, **drawn}))
+
+
+def horizon(plan: Plan, records: Mapping[str, Mechanic] | None = None) -> int:
+    """Return over how many weeks outcomes are counted: the plan's, or until the after-effects of the last step end."""
+    known = mechanics() if records is None else records
+    return plan.weeks or max(s.first_week + s.weeks + known[s.mechanic].after_weeks for s in plan.steps)
+
+
+def message_cap(limits: Constraints, population: Population) -> float:
+    """Return how many mass messages a group may get in a week of the plan; infinite without a cap."""
+    if limits.posts_week != float("inf") or not limits.has_message_cap:
+        return limits.posts_week
+    held = cap(policy(), "group_post", population.as_of + timedelta(days=1))
+    return min(c.at_most * 7 / ((c.last - c.first).days + 1) for c in held)
+
+
+def _drawn(known: Range, rng: np.random.Generator, draws: int) -> np.ndarray:
+    return known.draw(rng, draws)
+
+
+def _steps(
+    calibration: Calibration, plan: Plan, known: Mapping[str, Mechanic], shared: Mapping[str, np.ndarray], rng: np.random.Generator, draws: int
+) -> tuple[list[dict[str, np.ndarray]], dict[str, np.ndarray]]:  # fmt: skip
+    """Draw the parameters of every step; steps of one mechanic share what they do not set themselves."""
+    drawn: dict[str, np.ndarray] = {}
+    made = []
+    for i, step in enumerate(plan.steps):
+        mechanic = known[step.mechanic]
+        values = dict(shared)
+        for name, parameter in mechanic.parameters.items():
+            if name not in step.settings:
+                if parameter.id not in drawn:
+                    drawn[parameter.id] = _drawn(calibration.get(parameter.id, parameter.default), rng, draws)
+                values[name] = drawn[parameter.id]
+        for name, given in step.settings.items():
+            full = f"{step.mechanic}.{name}"
+            full = f"{full}@{i + 1}" if sum(s.mechanic == step.mechanic for s in plan.steps) > 1 else full
+            drawn[full] = values[name] = _drawn(given if isinstance(given, Range) else Range.fixed(float(given)), rng, draws)
+        made.append(values)
+    return made, drawn
+
+
+def _week(
+    state: World, plan: Plan, known: Mapping[str, Mechanic], steps: list[dict[str, np.ndarray]], shared: Mapping[str, np.ndarray],
+    usual: np.ndarray, week: int,
+) -> None:  # fmt: skip
+    load = np.zeros((state.draws, state.plan.units))
+    running = [i for i, s in enumerate(plan.steps) if s.first_week <= week < s.first_week + s.weeks]
+    for i in running:
+        for stage in known[plan.steps[i].mechanic].stages:
+            if stage.kind == "post":
+                posts = stage.reads.get("posts", 1.0)
+                units = np.unique(state.plan.unit[state.plan.targets[i]])
+                load[:, units] += (steps[i][posts] if isinstance(posts, str) else np.full(state.draws, posts))[:, None]
+    if (load == load[:, :1]).all():
+        load = load[:, :1]
+    kept = np.minimum(1, np.divide(state.cap, load, out=np.ones_like(load), where=load > 0))
+    if running:
+        state.binds("cap", (usual[:, None] + load > state.cap).any(1) & (load > 0).any(1))
+    confirmed = shared["confirmed_share"][:, None] if state.limits.has_confirmation else 1.0
+    factor = np.minimum(usual[:, None] + load * kept * confirmed, state.cap) / usual[:, None]
+    for i in running:
+        step, mechanic = plan.steps[i], known[plan.steps[i].mechanic]
+        turn = Turn(
+            i, steps[i], week, week - step.first_week, step.weeks, mechanic.after_weeks, state.plan.targets[i], usual, factor, kept,
+            acts=np.zeros(state.draws), extra=np.zeros(state.draws), fresh=np.zeros(state.draws),
+        )  # fmt: skip
+        for stage in mechanic.stages:
+            KINDS[stage.kind](state, turn, stage)
+    pressure(state, week, factor, shared)
+
+
+def _forecast(state: World, shared: Mapping[str, np.ndarray], parameters: pd.DataFrame) -> Forecast:
+    taken = state.taken.sum(1)
+    gone = value_of(state.rng, taken, shared["order_value_fen"], shared["order_value_cv"]) * (1 - shared["refund_share"])
+    revenue, margin, cost = state.revenue - gone, state.margin - gone * shared["margin_share"], state.cost.sum(1)
+    profit = margin - cost
+    roi = np.divide(profit, cost, out=np.full(state.draws, np.nan), where=cost > 0)
+    draws = pd.DataFrame({
+        "activated": state.activated, "orders": state.orders.sum(1) - taken, "revenue_fen": revenue, "margin_fen": margin,
+        "cost_fen": cost, "profit_fen": profit, "roi": roi, "lost": state.lost.sum(1), "gained": state.gained,
+        "pulled_forward": state.pulled,
+    })  # fmt: skip
+    weeks = pd.DataFrame({
+        "draw": np.repeat(np.arange(state.draws), state.weeks), "week": np.tile(np.arange(state.weeks), state.draws),
+        "orders": (state.orders - state.taken).ravel(), "cost_fen": state.cost.ravel(), "lost": state.lost.ravel(),
+    })  # fmt: skip
+    bound = {f"mechanics_bound_{name}": int(where.sum()) for name, where in sorted(state.bound.items()) if where.any()}
+    return Forecast(draws, weeks, parameters, tuple(bound), bound)
