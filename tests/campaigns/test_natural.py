@@ -6,10 +6,10 @@ from datetime import date, datetime, timedelta
 
 import numpy as np
 import pytest
+import worlds
 
 from sqkit.campaigns import natural_view as view
 from sqkit.campaigns.natural import natural
-import worlds
 
 
 @pytest.fixture(scope="module")

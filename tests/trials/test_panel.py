@@ -33,7 +33,7 @@ def _panel(rng, lift, *, units=60, weeks=12, start=9):
 
 def test_differences_cry_wolf_as_often_as_they_say():
     rng = np.random.default_rng(11)
-    runs = 400
+    runs = 150
     wolf = sum(difference_in_differences(*_panel(rng, 1.0)).p <= 0.05 for _ in range(runs))
     assert binom.ppf(0.001, runs, 0.05) <= wolf <= binom.ppf(0.999, runs, 0.05)
     cover = 0
