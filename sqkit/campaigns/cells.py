@@ -33,6 +33,9 @@ class Layout:
         Sums of squared shares of members, by which the variance of a pooled unit's mean shock follows.
     room : (units,) array
         Places left in the groups of a unit; infinite outside groups.
+    letter, redeem : (cells,) arrays
+        Points group (0 to 3 for A to D; 4 for none; -1 where the population does not know) and weekly chance of redeeming anyway (NaN where
+        unknown). Cells of different letters are merged unless `keeps_letters`.
     is_pooled : bool
     """
 
@@ -46,6 +49,8 @@ class Layout:
     group_weight: np.ndarray
     store_weight: np.ndarray
     room: np.ndarray
+    letter: np.ndarray
+    redeem: np.ndarray
     is_pooled: bool
 
     @property
@@ -54,8 +59,9 @@ class Layout:
 
 
 def layout(
-    population: Population, plan: Plan, rng: np.random.Generator, *, keeps_groups: bool, most_units: int = MOST_UNITS
-) -> Layout:
+    population: Population, plan: Plan, rng: np.random.Generator, *, keeps_groups: bool, keeps_letters: bool = False,
+    most_units: int = MOST_UNITS,
+) -> Layout:  # fmt: skip
     """Merge like cells of the treated groups.
 
     Whole groups are treated: `plan.treated_share` of them, drawn once per forecast. A group none of whose segments is a target is left out;
@@ -74,11 +80,16 @@ def layout(
         treated[:] = False
         treated[rng.choice(n_groups, max(1, round(plan.treated_share * n_groups)), replace=False)] = True
     members = cells["n_members"].to_numpy(np.int64)
+    letter, redeem = np.full(len(cells), -1), np.full(len(cells), np.nan)
+    if keeps_letters and "letter" in cells:
+        letter = cells["letter"].map({x: i for i, x in enumerate("ABCD")}).fillna(4).to_numpy(np.int64)
+    if keeps_letters and "redeem_week" in cells:
+        redeem = cells["redeem_week"].to_numpy(float)
     reached = np.zeros(n_groups, bool)
     reached[group[(signature > 0) & (members > 0)]] = True
     frame = pd.DataFrame({
         "group": group, "store": pd.factorize(cells["store_id"])[0], "signature": signature, "n": members,
-        "orders": members * cells["orders_week"].to_numpy(float), "outside": cells["group_id"].astype(str).eq("").to_numpy(),
+        "orders": members * np.nan_to_num(cells["orders_week"].to_numpy(float)), "letter": letter, "burnt": members * redeem, "outside": cells["group_id"].astype(str).eq("").to_numpy(),
         "room": np.where(cells["capacity"] > 0, np.maximum(cells["capacity"] - cells["present"], 0), np.inf),
     })[(treated & reached)[group] & (members > 0)]  # fmt: skip
     groups = frame.groupby("group", sort=True).agg(
@@ -87,7 +98,8 @@ def layout(
     is_pooled = not keeps_groups and len(groups) > most_units
     groups["unit"] = _blocks(groups["store"].to_numpy(), most_units) if is_pooled else np.arange(len(groups))
     frame["unit"] = groups["unit"].reindex(frame["group"]).to_numpy()
-    merged = frame.groupby(["unit", "signature", "outside"], sort=True)[["n", "orders"]].sum().reset_index()
+    by = frame.groupby(["unit", "signature", "letter", "outside"], sort=True)
+    merged = by[["n", "orders"]].sum().assign(burnt=by["burnt"].sum(min_count=1)).reset_index()
     by_unit = groups.groupby("unit")
     total = by_unit["n"].transform("sum")
     share = groups["n"] / total
@@ -98,7 +110,8 @@ def layout(
         is_in_group=~merged["outside"].to_numpy(bool), targets=tuple(np.flatnonzero(sign >> i & 1) for i in range(len(plan.steps))),
         groups=by_unit.size().to_numpy(np.int64), store=by_unit["store"].first().to_numpy(np.int64),
         group_weight=(share**2 * ~groups["outside"]).groupby(groups["unit"]).sum().to_numpy(float),
-        store_weight=(by_store**2).groupby("unit").sum().to_numpy(float), room=by_unit["room"].sum().to_numpy(float), is_pooled=is_pooled,
+        store_weight=(by_store**2).groupby("unit").sum().to_numpy(float), room=by_unit["room"].sum().to_numpy(float),
+        letter=merged["letter"].to_numpy(np.int64), redeem=(merged["burnt"] / merged["n"]).to_numpy(float), is_pooled=is_pooled,
     )  # fmt: skip
 
 
@@ -144,8 +157,20 @@ class World:
     n, active : (draws, cells)
         Members present, and those who have taken part.
     level : (draws, cells)
-    orders, taken, cost, lost, dulled : (draws, weeks)
-        Extra orders; orders missing because they were made earlier; fen; members lost; response factor of events (mean 1 without).
+    orders, taken, cost, lost : (draws, weeks)
+        Extra orders; orders missing because they were made earlier or by members who are gone; fen; members lost.
+    room : (draws, units)
+        Places left in the groups.
+    budget, stock : (draws,)
+        What is left.
+    missing, coming : (draws,)
+        Mean orders a week of members lost and of people gained.
+    dull : (draws, units), optional
+        Factor of this week's events on responses.
+    memory : dict
+        What stages keep from week to week, by step.
+    bound : dict
+        In which draws a constraint bound.
     """
 
     rng: np.random.Generator
@@ -160,7 +185,7 @@ class World:
     taken: np.ndarray
     cost: np.ndarray
     lost: np.ndarray
-    response: np.ndarray
+    room: np.ndarray
     budget: np.ndarray
     stock: np.ndarray
     activated: np.ndarray
@@ -169,7 +194,8 @@ class World:
     revenue: np.ndarray
     margin: np.ndarray
     missing: np.ndarray
-    joined: np.ndarray
+    coming: np.ndarray
+    dull: np.ndarray | None = None
     memory: dict = field(default_factory=dict)
     bound: dict[str, np.ndarray] = field(default_factory=dict)
 
@@ -180,6 +206,29 @@ class World:
     def binds(self, name: str, where: np.ndarray) -> None:
         """Note in which draws a constraint bound."""
         self.bound[name] = self.bound.get(name, np.zeros(self.draws, bool)) | where
+
+    def by_cell(self, of_units: np.ndarray, cells: np.ndarray | slice) -> np.ndarray:
+        """Spread values by unit (draws, units or 1) over cells."""
+        if of_units.shape[1] == 1:
+            return of_units
+        units = self.plan.unit[cells]
+        return of_units if len(units) == self.plan.units and (units == np.arange(len(units))).all() else of_units[:, units]
+
+    def usual_orders(self, cells: np.ndarray, share: np.ndarray | None = None) -> np.ndarray:
+        """Return the mean orders of a week without the campaign (draws,), of a share of each unit's members where given."""
+        weight = self.n[:, cells] * self.level[:, cells]
+        if share is not None:
+            weight = weight * self.by_cell(share, cells)
+        return weight @ self.plan.rate[cells]
+
+    def leave(self, week: int, hazard: np.ndarray) -> None:
+        """Let members leave; those who took part leave as others do, and what they would have ordered is missing from the next week."""
+        quits = self.rng.binomial(self.n, hazard)
+        engaged = self.rng.binomial(quits, self.active / np.maximum(self.n, 1))
+        self.n -= quits
+        self.active = np.clip(self.active - engaged, 0, self.n)
+        self.lost[:, week] += quits.sum(1)
+        self.missing = self.missing + (quits * self.level) @ self.plan.rate
 
     def spend(self, week: int, fen: np.ndarray) -> None:
         self.cost[:, week] += fen
@@ -204,9 +253,9 @@ def world(plan: Layout, limits: Constraints, cap: float, level: np.ndarray, week
     n = np.broadcast_to(plan.n, (draws, len(plan.n))).copy()
     return World(
         rng, plan, limits, cap, n, np.zeros_like(n), level, weeks, orders=zeros(weeks), taken=zeros(weeks), cost=zeros(weeks),
-        lost=zeros(weeks), response=np.ones((draws, weeks)), budget=np.full(draws, float(limits.budget_fen)),
+        lost=zeros(weeks), room=np.broadcast_to(plan.room, (draws, plan.units)).copy(), budget=np.full(draws, float(limits.budget_fen)),
         stock=np.full(draws, float(limits.stock_units)), activated=zeros(), gained=zeros(), pulled=zeros(), revenue=zeros(),
-        margin=zeros(), missing=zeros(), joined=zeros(),
+        margin=zeros(), missing=zeros(), coming=zeros(),
     )  # fmt: skip
 
 

@@ -63,7 +63,8 @@ def _cells(population: Population) -> list[str]:
         return [f"the population lacks {', '.join(lacking)}. Needed: {', '.join(CELLS)}"]
     found = []
     for name in ("n_members", "orders_week", "capacity", "present"):
-        bad = cells[~(cells[name] >= 0)]
+        # The usual orders of a segment may be unknown (NaN): what quits and promotions cost is then left out for it.
+        bad = cells[cells[name] < 0] if name == "orders_week" else cells[~(cells[name] >= 0)]
         if len(bad):
             found.append(f"population {name} is {bad[name].iloc[0]} in group {bad['group_id'].iloc[0]!r}. Allowed: from 0")
     if not found and not cells["n_members"].sum():
@@ -101,6 +102,9 @@ def _steps(
         if step.mechanic not in records:
             found.append(unknown("mechanic", step.mechanic, sorted(records), f"step {i}"))
             continue
+        least = records[step.mechanic].least_weeks
+        if 1 <= step.weeks < least:
+            found.append(f"{where}: weeks is {step.weeks}. Allowed: from {least}, as its stages follow one another")
         own = {**{n: p for n, p in shared.items() if p.is_step}, **records[step.mechanic].parameters}
         for name, given in step.settings.items():
             found += (

@@ -17,12 +17,14 @@ __all__ = ["NO_SOURCE", "UNITS", "Mechanic", "Parameter", "Stage", "general", "m
 
 NO_SOURCE = "default of this tool, no n"
 UNITS = ("group", "store", "member")
+WORDS = ("response", "seen", "all")  # what an act follows from
 SCALES = ("share", "positive", "real")
 ORIGINS = ("default", "claim")
 PARAMETER_KEYS = (
     "zh", "en", "unit", "scale", "value", "low", "high", "allowed", "origin", "source", "calibrated", "step",
 )  # fmt: skip
 MECHANIC_KEYS = ("zh", "en", "source", "unit", "after_weeks", "stages", "parameters")
+MORE_KEYS = ("least_weeks", "is_event")
 
 
 @dataclass(frozen=True)
@@ -68,7 +70,7 @@ class Stage:
 
 @dataclass(frozen=True)
 class Mechanic:
-    """One mechanic; see the head of ``mechanics.toml``."""
+    """One mechanic; see the head of ``mechanics.toml``. An event is no offer: it happens, and moves what offers meet."""
 
     id: str
     zh: str
@@ -78,6 +80,8 @@ class Mechanic:
     after_weeks: int
     stages: tuple[Stage, ...]
     parameters: Mapping[str, Parameter]
+    least_weeks: int = 1
+    is_event: bool = False
 
     def name(self, lang: str) -> str:
         return self.zh if lang == "zh" else self.en
@@ -153,7 +157,9 @@ def _parameters(prefix: str, given: Mapping[str, Any], faults: list[str], *, ste
 def _mechanic(name: str, given: Mapping[str, Any], shared: Mapping[str, Parameter], faults: list[str]) -> Mechanic | None:
     from sqkit.campaigns.stages import KINDS
 
-    faults += [f"{name}: {unknown('key', key, MECHANIC_KEYS)}" for key in given if key not in MECHANIC_KEYS]
+    faults += [
+        f"{name}: {unknown('key', key, MECHANIC_KEYS + MORE_KEYS)}" for key in given if key not in MECHANIC_KEYS + MORE_KEYS
+    ]
     lacking = [key for key in MECHANIC_KEYS if key not in given]
     if lacking:
         faults.append(f"{name} lacks {', '.join(lacking)}")
@@ -169,9 +175,10 @@ def _mechanic(name: str, given: Mapping[str, Any], shared: Mapping[str, Paramete
             continue
         for value in reads.values():
             for parameter in value if isinstance(value, list) else [value]:
-                if isinstance(parameter, str) and parameter not in own and parameter not in shared:
+                if isinstance(parameter, str) and parameter not in own and parameter not in shared and parameter not in WORDS:
                     faults.append(f"{name}.{row['kind']}: {unknown('parameter', parameter, sorted({*own, *shared}))}")
         stages.append(Stage(row["kind"], reads))
     return Mechanic(
-        name, given["zh"], given["en"], tuple(given["source"]), given["unit"], int(given["after_weeks"]), tuple(stages), own
-    )
+        name, given["zh"], given["en"], tuple(given["source"]), given["unit"], int(given["after_weeks"]), tuple(stages), own,
+        int(given.get("least_weeks", 1)), bool(given.get("is_event", False)),
+    )  # fmt: skip

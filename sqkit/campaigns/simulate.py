@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Mapping
 from datetime import timedelta
 
@@ -12,12 +13,13 @@ from sqkit.campaigns.cells import World, layout, levels, value_of, world
 from sqkit.campaigns.checks import refuse
 from sqkit.campaigns.mechanics import Mechanic, general, mechanics
 from sqkit.campaigns.model import Calibration, Constraints, Forecast, Plan, Population, Range
-from sqkit.campaigns.stages import KINDS, Turn, pressure
+from sqkit.campaigns.stages import KINDS, pressure
+from sqkit.campaigns.turns import Turn, runs
 from sqkit.policy import cap, policy
 
 __all__ = ["horizon", "message_cap", "simulate"]
 
-NEEDS_GROUPS = ("team", "packet")  # stages that look into one group: units are not pooled for them
+NEEDS_GROUPS = {"team", "packet"}  # stages that look into one group: units are not pooled for them
 
 
 def simulate(
@@ -60,14 +62,18 @@ def simulate(
     """
     known = mechanics() if records is None else records
     refuse(population, calibration, plan, known, draws)
-    shared = {name: _drawn(calibration.get(name, p.default), rng, draws) for name, p in general().items()}
-    steps, drawn = _steps(calibration, plan, known, shared, rng, draws)
-    keeps = any(kind in NEEDS_GROUPS for step in plan.steps for kind in known[step.mechanic].kinds())
-    cells = layout(population, plan, rng, keeps_groups=keeps)
-    level = levels(cells, rng, shared["shock_brand_sd"], shared["shock_store_sd"], shared["shock_group_sd"])
+    seed = int(rng.integers(2**63))
+    shared = {name: _drawn(name, calibration.get(name, p.default), seed, draws) for name, p in general().items()}
+    steps, drawn = _steps(calibration, plan, known, shared, seed, draws)
+    kinds = {kind for step in plan.steps for kind in known[step.mechanic].kinds()}
+    cells = layout(
+        population, plan, _stream(seed, "treated"), keeps_groups=bool(kinds & NEEDS_GROUPS), keeps_letters="letters" in kinds
+    )
+    shocks = _stream(seed, "shocks")
+    level = levels(cells, shocks, shared["shock_brand_sd"], shared["shock_store_sd"], shared["shock_group_sd"])
     weeks = horizon(plan, known)
     most = message_cap(plan.constraints, population)
-    state = world(cells, plan.constraints, most, level, weeks, rng)
+    state = world(cells, plan.constraints, most, level, weeks, _stream(seed, "world"))
     usual = np.minimum(shared["posts_week"], most)
     for week in range(weeks):
         _week(state, plan, known, steps, shared, usual, week)
@@ -88,12 +94,17 @@ def message_cap(limits: Constraints, population: Population) -> float:
     return min(c.at_most * 7 / ((c.last - c.first).days + 1) for c in held)
 
 
-def _drawn(known: Range, rng: np.random.Generator, draws: int) -> np.ndarray:
-    return known.draw(rng, draws)
+def _stream(seed: int, name: str) -> np.random.Generator:
+    """Return the random numbers of one name, so that two plans with one seed meet the same unknowns and the same shocks."""
+    return np.random.default_rng([seed, zlib.crc32(name.encode())])
+
+
+def _drawn(name: str, known: Range, seed: int, draws: int) -> np.ndarray:
+    return np.full(draws, known.value) if known.is_fixed else known.draw(_stream(seed, name), draws)
 
 
 def _steps(
-    calibration: Calibration, plan: Plan, known: Mapping[str, Mechanic], shared: Mapping[str, np.ndarray], rng: np.random.Generator, draws: int
+    calibration: Calibration, plan: Plan, known: Mapping[str, Mechanic], shared: Mapping[str, np.ndarray], seed: int, draws: int
 ) -> tuple[list[dict[str, np.ndarray]], dict[str, np.ndarray]]:  # fmt: skip
     """Draw the parameters of every step; steps of one mechanic share what they do not set themselves."""
     drawn: dict[str, np.ndarray] = {}
@@ -104,12 +115,13 @@ def _steps(
         for name, parameter in mechanic.parameters.items():
             if name not in step.settings:
                 if parameter.id not in drawn:
-                    drawn[parameter.id] = _drawn(calibration.get(parameter.id, parameter.default), rng, draws)
+                    drawn[parameter.id] = _drawn(parameter.id, calibration.get(parameter.id, parameter.default), seed, draws)
                 values[name] = drawn[parameter.id]
+        is_one = sum(s.mechanic == step.mechanic for s in plan.steps) == 1
         for name, given in step.settings.items():
             full = f"{step.mechanic}.{name}"
-            full = f"{full}@{i + 1}" if sum(s.mechanic == step.mechanic for s in plan.steps) > 1 else full
-            drawn[full] = values[name] = _drawn(given if isinstance(given, Range) else Range.fixed(float(given)), rng, draws)
+            chosen = given if isinstance(given, Range) else Range.fixed(float(given))
+            values[name] = drawn[full if is_one else f"{full}@{i + 1}"] = _drawn(full, chosen, seed, draws)
         made.append(values)
     return made, drawn
 
@@ -118,30 +130,38 @@ def _week(
     state: World, plan: Plan, known: Mapping[str, Mechanic], steps: list[dict[str, np.ndarray]], shared: Mapping[str, np.ndarray],
     usual: np.ndarray, week: int,
 ) -> None:  # fmt: skip
+    """Run the stages of a week: how many posts there are, then events, then offers, then who leaves and what is missing."""
+    running = []
     load = np.zeros((state.draws, state.plan.units))
-    running = [i for i, s in enumerate(plan.steps) if s.first_week <= week < s.first_week + s.weeks]
-    for i in running:
-        for stage in known[plan.steps[i].mechanic].stages:
+    for i, step in enumerate(plan.steps):
+        age = week - step.first_week
+        stages = [s for s in known[step.mechanic].stages if age >= 0 and runs(s, steps[i], age, step.weeks)]
+        if stages:
+            running.append((i, age, stages))
+        for stage in stages:
             if stage.kind == "post":
-                posts = stage.reads.get("posts", 1.0)
-                units = np.unique(state.plan.unit[state.plan.targets[i]])
-                load[:, units] += (steps[i][posts] if isinstance(posts, str) else np.full(state.draws, posts))[:, None]
+                posts, share = (
+                    np.broadcast_to(_read(steps[i], stage.reads.get(key, 1.0)), state.draws) for key in ("posts", "share")
+                )
+                load[:, np.unique(state.plan.unit[state.plan.targets[i]])] += (posts * share)[:, None]
     if (load == load[:, :1]).all():
         load = load[:, :1]
     kept = np.minimum(1, np.divide(state.cap, load, out=np.ones_like(load), where=load > 0))
-    if running:
-        state.binds("cap", (usual[:, None] + load > state.cap).any(1) & (load > 0).any(1))
+    state.binds("cap", ((usual[:, None] + load > state.cap) & (load > 0)).any(1))
     confirmed = shared["confirmed_share"][:, None] if state.limits.has_confirmation else 1.0
-    factor = np.minimum(usual[:, None] + load * kept * confirmed, state.cap) / usual[:, None]
-    for i in running:
-        step, mechanic = plan.steps[i], known[plan.steps[i].mechanic]
-        turn = Turn(
-            i, steps[i], week, week - step.first_week, step.weeks, mechanic.after_weeks, state.plan.targets[i], usual, factor, kept,
-            acts=np.zeros(state.draws), extra=np.zeros(state.draws), fresh=np.zeros(state.draws),
-        )  # fmt: skip
-        for stage in mechanic.stages:
+    factor = np.maximum(np.minimum(usual[:, None] + load * kept * confirmed, state.cap) / usual[:, None], 1)
+    state.dull = None
+    running.sort(key=lambda row: not known[plan.steps[row[0]].mechanic].is_event)
+    for i, age, stages in running:
+        cells, after = state.plan.targets[i], known[plan.steps[i].mechanic].after_weeks
+        turn = Turn(i, steps[i], week, age, after, cells, factor, kept, state.draws)
+        for stage in stages:
             KINDS[stage.kind](state, turn, stage)
     pressure(state, week, factor, shared)
+
+
+def _read(values: Mapping[str, np.ndarray], what: str | float) -> np.ndarray | float:
+    return values[what] if isinstance(what, str) else float(what)
 
 
 def _forecast(state: World, shared: Mapping[str, np.ndarray], parameters: pd.DataFrame) -> Forecast:

@@ -1,137 +1,112 @@
-"""The stages that mechanics are put together from. Each takes counts of the week and gives counts on; a record names them in order."""
+"""The stages that mechanics are put together from. Each takes counts of the week and gives counts on; a record names them in order.
+
+Here: posts, acts, limits, rewards, orders and what they take from later weeks. What a crowd does together stands in
+:mod:`sqkit.campaigns.crowd`, points in :mod:`sqkit.campaigns.points_stages`, events in :mod:`sqkit.campaigns.events`.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 
+from sqkit.campaigns import crowd, events, points_stages
 from sqkit.campaigns.cells import World, value_of
 from sqkit.campaigns.mechanics import Stage
+from sqkit.campaigns.turns import Turn, picked, thin
 
-__all__ = ["KINDS", "Turn", "pressure", "thin"]
-
-
-@dataclass
-class Turn:
-    """One step in one week.
-
-    Attributes
-    ----------
-    values : mapping of str to (draws,) array
-        The step's parameters.
-    week, age, left : int
-        Week of the plan, weeks since the step began, weeks after which its after-effects end.
-    cells : array
-        The step's cells.
-    posts, load, total : posts of this step, of all steps (per unit), and factor of all posts against the usual ones
-    chance : (draws, cells)
-        Probability that a member present responds.
-    acts, extra, fresh : (draws,)
-        Acts on the offer; those that would not have come without it; members who act for the first time because of it.
-    """
-
-    index: int
-    values: Mapping[str, np.ndarray]
-    week: int
-    age: int
-    weeks: int
-    after_weeks: int
-    cells: np.ndarray
-    usual: np.ndarray
-    factor: np.ndarray
-    kept_posts: np.ndarray
-    chance: np.ndarray | None = None
-    cell_acts: np.ndarray | None = None
-    acts: np.ndarray = field(default_factory=lambda: np.zeros(0))
-    extra: np.ndarray = field(default_factory=lambda: np.zeros(0))
-    fresh: np.ndarray = field(default_factory=lambda: np.zeros(0))
-
-    def read(self, stage: Stage, key: str, otherwise: float | str = 0.0) -> np.ndarray:
-        """Return what a stage reads under a key: a parameter's draws, or a number of the record."""
-        what = stage.reads.get(key, otherwise)
-        return self.values[what] if isinstance(what, str) else np.full(len(self.usual), float(what))
-
-    def product(self, names: list[str]) -> np.ndarray:
-        made = np.ones(len(self.usual))
-        for name in names:
-            made = made * self.values[name]
-        return made
-
-
-def thin(rng: np.random.Generator, turn: Turn, allowed: np.ndarray) -> np.ndarray:
-    """Let only `allowed` acts of the week stand, drawn at random among them; returns where that bound."""
-    is_short = allowed < turn.acts
-    if is_short.any():
-        kept = np.maximum(allowed[is_short], 0).astype(np.int64)
-        acts, extra, fresh = (x[is_short].astype(np.int64) for x in (turn.acts, turn.extra, turn.fresh))
-        extra_kept = rng.hypergeometric(extra, acts - extra, kept)
-        turn.fresh[is_short] = rng.hypergeometric(fresh, extra - fresh, extra_kept)
-        turn.extra[is_short] = extra_kept
-        turn.acts[is_short] = kept
-    return is_short
+__all__ = ["KINDS", "pressure"]
 
 
 def post(world: World, turn: Turn, stage: Stage) -> None:
-    """Write to the groups: responses per member follow from the posts that staff confirm, in time or late, and from fatigue."""
-    rng, units = world.rng, world.plan.unit[turn.cells]
+    """Write to the groups: what goes out is what staff confirm, in time or late, and what the budget pays.
+
+    ``posts`` per week, ``share`` of the members they go to, ``late_worth`` of a late one. Each post costs ``contact_fen`` per member of the
+    step's cells. With a pooled unit, the share of groups that any post reached is taken from the share of posts that went out.
+    """
+    rng, groups = world.rng, world.plan.groups
     wanted = turn.read(stage, "posts", 1.0)[:, None] * turn.kept_posts
-    sent = wanted = np.broadcast_to(wanted, (world.draws, wanted.shape[1]))
-    worth = np.ones(world.draws)
+    worth, sent = np.ones(world.draws), wanted
     if world.limits.has_confirmation:
-        groups = world.plan.groups
-        whole = np.floor(wanted)
-        confirmed = turn.values["confirmed_share"][:, None]
+        wanted = np.broadcast_to(wanted, (world.draws, len(groups)))
+        whole, confirmed = np.floor(wanted), turn.values["confirmed_share"][:, None]
         sent = rng.binomial((whole * groups).astype(np.int64), confirmed) / groups
         part = wanted - whole
         if part.any():
-            sent = sent + rng.binomial(groups, np.broadcast_to(part * confirmed, sent.shape)) / groups
+            sent = sent + rng.binomial(groups, part * confirmed) / groups
         worth = 1 - turn.values["late_share"] * (1 - turn.read(stage, "late_worth", "late_worth"))
-    if sent.shape[1] > 1:
-        sent = sent[:, units]
-    cost = (world.n[:, turn.cells] * sent).sum(1) * turn.values["contact_fen"]
+    share = turn.read(stage, "share", 1.0)
+    present = world.n[:, turn.cells]
+    spread = world.by_cell(sent, turn.cells)
+    cost = (present.sum(1) * spread[:, 0] if spread.shape[1] == 1 else np.einsum("ij,ij->i", present, spread)) * share
+    cost = cost * turn.values["contact_fen"]
     paid = np.clip(np.divide(np.maximum(world.budget, 0), cost, out=np.ones_like(cost), where=cost > 0), 0, 1)
     world.binds("budget", paid < 1)
     world.spend(turn.week, cost * paid)
-    response = turn.values["response_share"] * world.response[:, turn.week]
-    rate = world.level[:, turn.cells] * response[:, None]
-    if world.limits.has_fatigue:
-        tired = np.exp(-turn.values["fatigue_effect"][:, None] * np.log2(turn.factor))
-        rate = rate * (tired[:, units] if tired.shape[1] > 1 else tired)
+    most = np.maximum(np.ceil(wanted), 1)
+    reached = np.minimum(sent, 1) if not world.plan.is_pooled else 1 - (1 - np.minimum(sent / most, 1)) ** most
+    tired = np.exp(-turn.values["fatigue_effect"][:, None] * np.log2(turn.factor)) if world.limits.has_fatigue else 1.0
+    turn.sent, turn.worth = sent, (worth * paid * share)[:, None]
+    turn.seen = reached * turn.worth * np.minimum(tired, 1)
+    if world.dull is not None:
+        tired = tired * world.dull
+    turn.tired = tired
+
+
+def response(world: World, turn: Turn) -> np.ndarray:
+    """Return the chance that a member of each cell responds to any of the week's posts."""
+    rate = world.level[:, turn.cells] * turn.values["response_share"][:, None]
+    if isinstance(turn.tired, np.ndarray):
+        rate = rate * world.by_cell(turn.tired, turn.cells)
     np.minimum(rate, 1 - 1e-12, out=rate)
-    turn.chance = -np.expm1(sent * (worth * paid)[:, None] * np.log1p(-rate))
+    return -np.expm1(world.by_cell(turn.sent * turn.worth, turn.cells) * np.log1p(-rate))
 
 
 def act(world: World, turn: Turn, stage: Stage) -> None:
-    """Draw who acts on the offer, among members who have not yet and who have."""
-    rng, cells = world.rng, turn.cells
-    chance = world.level[:, cells] if turn.chance is None else turn.chance
+    """Draw who acts on the offer: ``chance`` (a product of parameters) of those who respond to a post.
+
+    With ``on = "seen"`` of those whom any post reached, with ``on = "all"`` of all; both at the level of the unit's shock. ``once``: each
+    member only once. ``extra`` is the share that would not have come without the offer, less ``freeloaders``. With ``share_a_member``
+    false nobody is marked as having taken part (a later `convert` tells who did).
+    """
+    rng, cells, on = world.rng, turn.cells, stage.reads.get("on", "response")
+    if on == "response":
+        chance = response(world, turn)
+    else:
+        chance = world.level[:, cells] * (world.by_cell(turn.seen, cells) if on == "seen" else 1.0)
     chance = np.minimum(chance * turn.product(stage.reads.get("chance", []))[:, None], 1)
-    active = world.active[:, cells]
-    fresh = rng.binomial(world.n[:, cells] - active, chance)
-    acts = fresh if stage.reads.get("once") else fresh + rng.binomial(active, chance)
-    world.active[:, cells] = active + fresh
-    turn.cell_acts = acts
-    _split(world, turn, stage, fresh.sum(1), acts.sum(1))
-
-
-def _split(world: World, turn: Turn, stage: Stage, fresh: np.ndarray, acts: np.ndarray) -> None:
-    """Tell acts that the offer caused from those that would have come anyway."""
+    if not stage.reads.get("marks", True):
+        turn.cell_acts = rng.binomial(world.n[:, cells], chance)
+        fresh = np.zeros(world.draws, np.int64)
+        acts = turn.cell_acts.sum(1)
+    else:
+        active = world.active[:, cells]
+        new = rng.binomial(world.n[:, cells] - active, chance)
+        turn.cell_acts = new if stage.reads.get("once") else new + rng.binomial(active, chance)
+        world.active[:, cells] = active + new
+        fresh, acts = new.sum(1), turn.cell_acts.sum(1)
     share = turn.read(stage, "extra", 1.0)
     if world.limits.has_freeloaders:
         share = share * (1 - turn.read(stage, "freeloaders", 0.0))
-    first = world.rng.binomial(fresh, share)
-    turn.acts = acts.astype(float)
-    turn.extra = (first + world.rng.binomial(acts - fresh, share)).astype(float)
-    turn.fresh = first.astype(float)
+    first = rng.binomial(fresh, share)
+    turn.acts, turn.fresh = acts.astype(float), first.astype(float)
+    turn.extra = (first + rng.binomial(acts - fresh, share)).astype(float)
+
+
+def convert(world: World, turn: Turn, stage: Stage) -> None:
+    """Let a share of the acts become orders; who of them is new to the campaign is drawn from those of the step who were not yet active."""
+    chance = np.minimum(turn.read(stage, "share") * turn.boost, 1)
+    turn.extra = world.rng.binomial(turn.extra.astype(np.int64), chance).astype(float)
+    known = world.memory.setdefault((turn.index, "ordered"), np.zeros(world.draws))
+    present = world.n[:, turn.cells].sum(1)
+    known = np.minimum(known, present)
+    turn.fresh = picked(world.rng, present - known, known, turn.extra).astype(float)
+    world.memory[turn.index, "ordered"] = known + turn.fresh
 
 
 def cover(world: World, turn: Turn, stage: Stage) -> None:
     """Add usual orders that are placed at the offer's price."""
-    mean = (world.n[:, turn.cells] * world.level[:, turn.cells]) @ world.plan.rate[turn.cells]
-    turn.acts = turn.acts + world.rng.poisson(mean * turn.read(stage, "share"))
+    turn.acts = turn.acts + world.rng.poisson(world.usual_orders(turn.cells) * turn.read(stage, "share"))
 
 
 def stock(world: World, turn: Turn, stage: Stage) -> None:
@@ -142,7 +117,7 @@ def stock(world: World, turn: Turn, stage: Stage) -> None:
 
 
 def reward(world: World, turn: Turn, stage: Stage) -> None:
-    """Pay a fixed amount per act until the budget is spent."""
+    """Pay a fixed amount per act until the budget is spent; ``fen`` may be a product of parameters."""
     _pay(world, turn, turn.read(stage, "fen"))
 
 
@@ -157,13 +132,25 @@ def _pay(world: World, turn: Turn, fen: np.ndarray) -> None:
 
 
 def order(world: World, turn: Turn, stage: Stage) -> None:
-    """Turn extra acts into orders."""
+    """Turn extra acts, or a ``share`` of them, into orders, and remember who took part."""
+    if "share" in stage.reads:
+        turn.extra = world.rng.binomial(turn.extra.astype(np.int64), turn.read(stage, "share")).astype(float)
     world.activated += turn.fresh
+    world.memory[turn.index, "pool"] = world.memory.get((turn.index, "pool"), 0) + turn.fresh
     world.orders[:, turn.week] += turn.extra
     revenue = value_of(world.rng, turn.extra, turn.values["order_value_fen"], turn.values["order_value_cv"])
     revenue = revenue * (1 - turn.values["refund_share"])
     world.revenue += revenue
     world.margin += revenue * turn.values["margin_share"]
+
+
+def again(world: World, turn: Turn, stage: Stage) -> None:
+    """Let those who took part in earlier weeks act again: each week ``keep`` of them stay, ``share`` of these act."""
+    pool = world.memory.get((turn.index, "pool"), np.zeros(world.draws)).astype(np.int64)
+    pool = world.rng.binomial(pool, turn.read(stage, "keep", 1.0))
+    world.memory[turn.index, "pool"] = pool.astype(float)
+    turn.extra = world.rng.binomial(pool, turn.read(stage, "share")).astype(float)
+    turn.acts, turn.fresh = turn.extra.copy(), np.zeros(world.draws)
 
 
 def borrow(world: World, turn: Turn, stage: Stage) -> None:
@@ -180,23 +167,21 @@ def borrow(world: World, turn: Turn, stage: Stage) -> None:
 
 
 def pressure(world: World, week: int, factor: np.ndarray, values: Mapping[str, np.ndarray]) -> None:
-    """Let members quit because of more posts than usual, and miss the orders of those who quit before."""
+    """Let members quit because of more posts than usual; who quit earlier no longer orders, who was gained earlier does."""
     world.taken[:, week] += world.rng.poisson(world.missing)
+    came = world.rng.poisson(world.coming)
+    world.orders[:, week] += came
+    revenue = value_of(world.rng, came, values["order_value_fen"], values["order_value_cv"]) * (1 - values["refund_share"])
+    world.revenue += revenue
+    world.margin += revenue * values["margin_share"]
     if not world.limits.has_fatigue or (factor <= 1).all():
         return
     usual = values["quit_week"][:, None]
     more = np.minimum(usual * np.exp(values["pressure_effect"][:, None] * np.log2(factor)), 1) - usual
-    more = np.maximum(more, 0)
-    plan = world.plan
-    hazard = (more[:, plan.unit] if more.shape[1] > 1 else more) * plan.is_in_group
-    quits = world.rng.binomial(world.n, hazard)
-    engaged = world.rng.binomial(quits, world.active / np.maximum(world.n, 1))
-    world.n -= quits
-    world.active = np.clip(world.active - engaged, 0, world.n)
-    world.lost[:, week] += quits.sum(1)
-    world.missing += (quits * world.level) @ plan.rate
+    world.leave(week, world.by_cell(np.maximum(more, 0), slice(None)) * world.plan.is_in_group)
 
 
-KINDS: dict[str, Callable[[World, Turn, Stage], Any]] = {
-    "post": post, "act": act, "cover": cover, "stock": stock, "reward": reward, "discount": discount, "order": order, "borrow": borrow,
+KINDS: dict[str, Callable[[World, Turn, Stage], None]] = {
+    "post": post, "act": act, "convert": convert, "cover": cover, "stock": stock, "reward": reward, "discount": discount,
+    "order": order, "again": again, "borrow": borrow, **crowd.KINDS, **points_stages.KINDS, **events.KINDS,
 }  # fmt: skip
