@@ -38,6 +38,8 @@ class Rules:
     ----------
     platinum_fen, gold_fen : int
         Spend of 365 days; 0: from the data at the claimed shares.
+    keeps_grades : bool
+        Whether everybody keeps the present grade, whatever the thresholds.
     points_per_yuan : float or None
         Points issued per yuan.
     value_points : float or None
@@ -54,6 +56,7 @@ class Rules:
 
     platinum_fen: int = 0
     gold_fen: int = 0
+    keeps_grades: bool = False
     points_per_yuan: float | None = None
     value_points: float | None = None
     validity: str = "as_now"
@@ -212,11 +215,11 @@ def change(reading: Reading, rules: Rules, value_points: float = economics.VALUE
         [np.ones(economics.SHARDS), rng.multinomial(economics.SHARDS, np.full(economics.SHARDS, 1 / economics.SHARDS), RESAMPLES)]
     )
     sides: dict[str, tuple[np.ndarray, np.ndarray]] = {}
-    movers = _grade_moves(reading, drawn.fen) if has_grades else []
+    movers = _grade_moves(reading, drawn.fen, rules.keeps_grades) if has_grades else []
     if has_points:
         sides, moved = _points_sides(reading, rules, value_points, weight, rng)
         movers += moved
-    heads, spend = _heads(reading, drawn.fen)
+    heads, spend = _heads(reading, drawn.fen, rules.keeps_grades)
     each = _benefit_each(given)
     sides["benefit_cost"] = tuple(weight @ np.nansum(heads[s] * np.array(c, float), axis=1) for s, c in (
         ("now", each), ("then", [e if b is None else b for e, b in zip(each, rules.benefit_fen, strict=True)])))  # fmt: skip
@@ -296,28 +299,29 @@ def _then_sql(fen: tuple[int, int]) -> str:
     return f"CASE WHEN s.is_account THEN 'ordinary' WHEN {spend} >= {fen[0]} THEN 'platinum' WHEN {spend} >= {fen[1]} THEN 'gold' ELSE 'ordinary' END"
 
 
-def _both(reading: Reading, fen: tuple[int, int]) -> str:
+def _both(reading: Reading, fen: tuple[int, int], keeps: bool) -> str:
     day: date = reading.as_of
     days = scheme(reading).days
+    then = _rank_sql(reading, "p.grade") if keeps else _then_sql(fen)
     present = f"LEFT JOIN ({present_sql(day)}) AS p ON p.member_id = m.member_id"
     return f"""
-        SELECT m.member_id, m.cluster_id, {_rank_sql(reading, "p.grade")} AS now, {_then_sql(fen)} AS then, coalesce(s.spend_fen, 0) AS spend_fen
+        SELECT m.member_id, m.cluster_id, {_rank_sql(reading, "p.grade")} AS now, {then} AS then, coalesce(s.spend_fen, 0) AS spend_fen
         FROM member_facts AS m {present} LEFT JOIN {spent_table(reading, day, days)} AS s ON s.member_id = m.member_id"""
 
 
-def _grade_moves(reading: Reading, fen: tuple[int, int]) -> list[tuple[str, int]]:
+def _grade_moves(reading: Reading, fen: tuple[int, int], keeps: bool) -> list[tuple[str, int]]:
     place = "CASE {} WHEN 'platinum' THEN 2 WHEN 'gold' THEN 1 ELSE 0 END"
     up, down, same = reading.engine.execute(f"""
         SELECT count(*) FILTER (b > a), count(*) FILTER (b < a), count(*) FILTER (b = a)
-        FROM (SELECT {place.format("now")} AS a, {place.format('"then"')} AS b FROM ({_both(reading, fen)})) AS moved""").fetchone()
+        FROM (SELECT {place.format("now")} AS a, {place.format('"then"')} AS b FROM ({_both(reading, fen, keeps)})) AS moved""").fetchone()
     return [("grade_up", up), ("grade_down", down), ("grade_same", same)]
 
 
-def _heads(reading: Reading, fen: tuple[int, int]) -> tuple[dict[str, np.ndarray], np.ndarray]:
+def _heads(reading: Reading, fen: tuple[int, int], keeps: bool) -> tuple[dict[str, np.ndarray], np.ndarray]:
     """Return heads by shard and grade, now and under the thresholds, and the year's sales by shard and grade under them."""
     rows = reading.engine.execute(f"""
         SELECT CAST(hash(cluster_id) % {economics.SHARDS} AS INTEGER) AS shard, now, "then", count(*) AS n, CAST(sum(spend_fen) AS DOUBLE) AS spend
-        FROM ({_both(reading, fen)}) GROUP BY ALL""").fetchall()
+        FROM ({_both(reading, fen, keeps)}) GROUP BY ALL""").fetchall()
     heads, spend = (
         {"now": np.zeros((economics.SHARDS, 3)), "then": np.zeros((economics.SHARDS, 3))},
         np.zeros((economics.SHARDS, 3)),
