@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 import pandas as pd
@@ -56,6 +57,11 @@ class Layout:
     @property
     def units(self) -> int:
         return len(self.groups)
+
+    @cached_property
+    def target_units(self) -> tuple[np.ndarray, ...]:
+        """The units of each step's cells."""
+        return tuple(np.unique(self.unit[cells]) for cells in self.targets)
 
 
 def layout(
@@ -144,7 +150,9 @@ def levels(
         sd = np.sqrt(np.log1p(variance))
         return brand * np.exp(sd * rng.standard_normal((draws, plan.units)) - sd**2 / 2)
     stores = factor(store_sd, int(plan.store.max()) + 1)
-    groups = np.where(plan.group_weight > 0, factor(group_sd, plan.units), 1.0)
+    groups = factor(group_sd, plan.units)
+    if not plan.group_weight.all():
+        groups = np.where(plan.group_weight > 0, groups, 1.0)
     return brand * (stores[:, plan.store] if stores.shape[1] > 1 else stores) * groups
 
 
@@ -154,8 +162,10 @@ class World:
 
     Attributes
     ----------
-    n, active : (draws, cells)
-        Members present, and those who have taken part.
+    stay : (draws, cells or 1)
+        Share of the members who have not left because of the plan.
+    active : (draws, cells)
+        Members who have taken part.
     level : (draws, cells)
     orders, taken, cost, lost : (draws, weeks)
         Extra orders; orders missing because they were made earlier or by members who are gone; fen; members lost.
@@ -177,7 +187,7 @@ class World:
     plan: Layout
     limits: Constraints
     cap: float
-    n: np.ndarray
+    stay: np.ndarray
     active: np.ndarray
     level: np.ndarray
     weeks: int
@@ -214,21 +224,48 @@ class World:
         units = self.plan.unit[cells]
         return of_units if len(units) == self.plan.units and (units == np.arange(len(units))).all() else of_units[:, units]
 
+    def here(self, cells: np.ndarray | slice) -> np.ndarray:
+        """Return the share of the members who have not left: (draws, cells or 1)."""
+        return self.stay if self.stay.shape[1] == 1 else self.stay[:, cells]
+
+    def total(self, cells: np.ndarray, weight: np.ndarray | float = 1.0, share: np.ndarray | None = None) -> np.ndarray:
+        """Return members present, weighted by cell and by a share of each unit, over cells (draws,)."""
+        n, here = self.plan.n[cells] * weight, self.here(cells)
+        if share is not None:
+            here = here * self.by_cell(share, cells)
+        return here[:, 0] * n.sum() if here.shape[1] == 1 else here @ n
+
     def usual_orders(self, cells: np.ndarray, share: np.ndarray | None = None) -> np.ndarray:
         """Return the mean orders of a week without the campaign (draws,), of a share of each unit's members where given."""
-        weight = self.n[:, cells] * self.level[:, cells]
+        level = self.level[:, cells]
         if share is not None:
-            weight = weight * self.by_cell(share, cells)
-        return weight @ self.plan.rate[cells]
+            level = level * self.by_cell(share, cells)
+        weight, here = self.plan.n[cells] * self.plan.rate[cells], self.here(cells)
+        return here[:, 0] * (level @ weight) if here.shape[1] == 1 else (here * level) @ weight
 
     def leave(self, week: int, hazard: np.ndarray) -> None:
-        """Let members leave; those who took part leave as others do, and what they would have ordered is missing from the next week."""
-        quits = self.rng.binomial(self.n, hazard)
-        engaged = self.rng.binomial(quits, self.active / np.maximum(self.n, 1))
-        self.n -= quits
-        self.active = np.clip(self.active - engaged, 0, self.n)
-        self.lost[:, week] += quits.sum(1)
-        self.missing = self.missing + (quits * self.level) @ self.plan.rate
+        """Let members of groups leave with a chance (draws, cells or 1); what they would have ordered is missing from the next week.
+
+        How many leave is drawn over all cells; a member is then present with the product of the chances to stay, so that what a cell loses
+        is its expectation.
+        """
+        plan = self.plan
+        risk = plan.n * plan.is_in_group
+        if not risk.any():
+            return
+        if hazard.shape[1] == 1 and self.stay.shape[1] == 1:
+            present, chance = self.stay[:, 0] * risk.sum(), hazard[:, 0]
+            each = (self.level @ (risk * plan.rate)) / risk.sum()
+        else:
+            weight = np.broadcast_to(self.stay * risk, (self.draws, len(risk)))
+            present, going = weight.sum(1), weight * hazard
+            gone = going.sum(1)
+            chance = gone / np.maximum(present, 1e-12)
+            each = np.divide((going * self.level) @ plan.rate, gone, out=np.zeros(self.draws), where=gone > 0)
+        quits = self.rng.binomial(np.rint(present).astype(np.int64), np.minimum(chance, 1))
+        self.stay = self.stay * (1 - (hazard if plan.is_in_group.all() else hazard * plan.is_in_group))
+        self.lost[:, week] += quits
+        self.missing = self.missing + quits * each
 
     def spend(self, week: int, fen: np.ndarray) -> None:
         self.cost[:, week] += fen
@@ -250,9 +287,8 @@ def world(plan: Layout, limits: Constraints, cap: float, level: np.ndarray, week
     def zeros(*more: int) -> np.ndarray:
         return np.zeros((draws, *more))
 
-    n = np.broadcast_to(plan.n, (draws, len(plan.n))).copy()
     return World(
-        rng, plan, limits, cap, n, np.zeros_like(n), level, weeks, orders=zeros(weeks), taken=zeros(weeks), cost=zeros(weeks),
+        rng, plan, limits, cap, np.ones((draws, 1)), np.zeros((draws, len(plan.n)), np.int64), level, weeks, orders=zeros(weeks), taken=zeros(weeks), cost=zeros(weeks),
         lost=zeros(weeks), room=np.broadcast_to(plan.room, (draws, plan.units)).copy(), budget=np.full(draws, float(limits.budget_fen)),
         stock=np.full(draws, float(limits.stock_units)), activated=zeros(), gained=zeros(), pulled=zeros(), revenue=zeros(),
         margin=zeros(), missing=zeros(), coming=zeros(),

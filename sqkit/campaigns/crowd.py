@@ -56,7 +56,8 @@ def chain(world: World, turn: Turn, stage: Stage) -> None:
     if turn.age == 0:
         seen = 1.0 if turn.seen is None else world.by_cell(turn.seen, turn.cells)
         chance = np.minimum(world.level[:, turn.cells] * turn.read(stage, "start")[:, None] * seen, 1)
-        waiting, buyers = rng.binomial(world.n[:, turn.cells], chance).sum(1), np.zeros(world.draws, np.int64)
+        waiting = rng.binomial(world.plan.n[turn.cells], chance * world.here(turn.cells)).sum(1)
+        buyers = np.zeros(world.draws, np.int64)
     else:
         keep = turn.read(stage, "keep")
         waiting, buyers = (rng.binomial(count, keep) for count in world.memory[key])
@@ -86,7 +87,7 @@ def bring(world: World, turn: Turn, stage: Stage) -> None:
     if world.limits.has_saturation:
         key = (turn.index, "reachable")
         if key not in world.memory:
-            world.memory[key] = np.floor(world.n[:, cells] * turn.read(stage, "reachable")[:, None]).astype(np.int64)
+            world.memory[key] = np.floor(plan.n[cells] * turn.read(stage, "reachable")[:, None]).astype(np.int64)
         reachable = world.memory[key]
     mean, spread = turn.read(stage, "mean"), turn.read(stage, "dispersion")
     came = invite(

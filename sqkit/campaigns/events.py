@@ -21,7 +21,7 @@ def uplift(world: World, turn: Turn, stage: Stage) -> None:
     seen = None if turn.seen is None else turn.seen
     mean = world.usual_orders(turn.cells, seen) * np.maximum(turn.read(stage, "multiple") - 1, 0)
     extra = world.rng.poisson(mean)
-    present = np.maximum(world.n[:, turn.cells].sum(1), 1)
+    present = world.plan.n[turn.cells].sum()
     known = world.memory.get((turn.index, "ordered"), np.zeros(world.draws))
     each = extra / present
     distinct = np.where(each > 0, -np.expm1(-each) / np.where(each > 0, each, 1), 1.0)
@@ -55,9 +55,9 @@ def dip(world: World, turn: Turn, stage: Stage) -> None:
     world.dull = (1 - depth) if world.dull is None else world.dull * (1 - depth)
     world.taken[:, turn.week] += world.rng.poisson(world.usual_orders(turn.cells, depth))
     if turn.age == 0:
-        hazard = np.zeros(world.n.shape)
+        hazard = np.zeros((world.draws, len(plan.n)))
         hazard[:, turn.cells] = world.by_cell(left * turn.read(stage, "quits")[:, None], turn.cells)
-        world.leave(turn.week, hazard * plan.is_in_group)
+        world.leave(turn.week, hazard)
 
 
 def mature_stores(start: float, end: float, weeks: int, age: int, tau: np.ndarray) -> tuple[float, float, np.ndarray]:

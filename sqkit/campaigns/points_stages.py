@@ -35,7 +35,7 @@ def detect(world: World, turn: Turn, stage: Stage) -> None:
 
     The share of them that the band meets is 1 - |error| / W, not below 0.
     """
-    members = sum(_near(world, turn)[1]) * turn.read(stage, "share")
+    members = sum(_near(world, turn)) * turn.read(stage, "share")
     known = world.memory.get((turn.index, "pilot"), 0) + members
     world.memory[turn.index, "pilot"] = known
     band = turn.read(stage, "band")
@@ -46,14 +46,12 @@ def detect(world: World, turn: Turn, stage: Stage) -> None:
     world.memory[turn.index, "match"] = np.clip(1 - np.abs(error) / band, 0, 1)
 
 
-def _near(world: World, turn: Turn) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    """Return the step's cells by letter, and the members near the critical point by letter (draws,)."""
+def _near(world: World, turn: Turn) -> list[np.ndarray]:
+    """Return the members near the critical point by letter, each (draws,)."""
     letters = world.plan.letter[turn.cells]
-    n = world.n[:, turn.cells]
-    cells = [np.flatnonzero((letters == i) | (letters < 0)) for i in range(len(LETTERS))]
-    shared = (letters < 0).all()
-    total = n.sum(1)
-    return cells, [total * turn.values[f"share_{x}"] if shared else n[:, cells[i]].sum(1) for i, x in enumerate(LETTERS)]
+    if (letters < 0).all():
+        return [world.total(turn.cells) * turn.values[f"share_{x}"] for x in LETTERS]
+    return [world.total(turn.cells[letters == i]) for i in range(len(LETTERS))]
 
 
 def letters(world: World, turn: Turn, stage: Stage) -> None:
@@ -78,9 +76,9 @@ def letters(world: World, turn: Turn, stage: Stage) -> None:
         lift = weight.sum(1)[:, None]
     else:
         lift = np.stack([*more, np.zeros(world.draws)], axis=1)[:, known]
-    chance = np.minimum(world.level[:, cells] * (usual * lift * match) * seen, 1)
+    chance = np.minimum(world.level[:, cells] * (usual * lift * match) * seen, 1) * world.here(cells)
     active = world.active[:, cells]
-    new = rng.binomial(world.n[:, cells] - active, chance)
+    new = rng.binomial(world.plan.n[cells] - active, chance)
     world.active[:, cells] = active + new
     turn.cell_acts = new
     total = new.sum(1)
@@ -89,12 +87,13 @@ def letters(world: World, turn: Turn, stage: Stage) -> None:
         parts = list(rng.multinomial(total, safe).T)
     else:
         parts = [new[:, known == i].sum(1) for i in range(len(LETTERS))]
-    level = np.einsum("ij,ij->i", world.n[:, cells], world.level[:, cells]) / np.maximum(world.n[:, cells].sum(1), 1)
+    level = world.level[:, cells] @ world.plan.n[cells] / world.plan.n[cells].sum()
+    near = _near(world, turn)
+    reached = 1.0 if turn.seen is None else world.by_cell(turn.seen, cells).mean(1)
     kept = np.zeros(world.draws)
     for i, x in enumerate(LETTERS):
-        near = world.n[:, cells].sum(1) * values[f"share_{x}"] if is_mixed else world.n[:, cells][:, known == i].sum(1)
-        anyway = np.minimum(usual.mean(1) * level * np.mean(seen) * match[:, 0], 1)
-        base = rng.binomial(np.rint(near).astype(np.int64), anyway)
+        anyway = np.minimum(usual.mean(1) * level * reached * match[:, 0], 1)
+        base = rng.binomial(np.rint(near[i]).astype(np.int64), anyway)
         fen = values[f"offer_fen_{x}"]
         asked = parts[i] + base
         paid = np.minimum(asked, world.affordable(fen))

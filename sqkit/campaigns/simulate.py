@@ -132,7 +132,9 @@ def _week(
 ) -> None:  # fmt: skip
     """Run the stages of a week: how many posts there are, then events, then offers, then who leaves and what is missing."""
     running = []
-    load = np.zeros((state.draws, state.plan.units))
+    load = np.zeros(
+        (state.draws, 1 if all(len(units) == state.plan.units for units in state.plan.target_units) else state.plan.units)
+    )
     for i, step in enumerate(plan.steps):
         age = week - step.first_week
         stages = [s for s in known[step.mechanic].stages if age >= 0 and runs(s, steps[i], age, step.weeks)]
@@ -143,9 +145,7 @@ def _week(
                 posts, share = (
                     np.broadcast_to(_read(steps[i], stage.reads.get(key, 1.0)), state.draws) for key in ("posts", "share")
                 )
-                load[:, np.unique(state.plan.unit[state.plan.targets[i]])] += (posts * share)[:, None]
-    if (load == load[:, :1]).all():
-        load = load[:, :1]
+                load[:, slice(None) if load.shape[1] == 1 else state.plan.target_units[i]] += (posts * share)[:, None]
     kept = np.minimum(1, np.divide(state.cap, load, out=np.ones_like(load), where=load > 0))
     state.binds("cap", ((usual[:, None] + load > state.cap) & (load > 0)).any(1))
     confirmed = shared["confirmed_share"][:, None] if state.limits.has_confirmation else 1.0

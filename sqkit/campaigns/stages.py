@@ -28,18 +28,10 @@ def post(world: World, turn: Turn, stage: Stage) -> None:
     wanted = turn.read(stage, "posts", 1.0)[:, None] * turn.kept_posts
     worth, sent = np.ones(world.draws), wanted
     if world.limits.has_confirmation:
-        wanted = np.broadcast_to(wanted, (world.draws, len(groups)))
-        whole, confirmed = np.floor(wanted), turn.values["confirmed_share"][:, None]
-        sent = rng.binomial((whole * groups).astype(np.int64), confirmed) / groups
-        part = wanted - whole
-        if part.any():
-            sent = sent + rng.binomial(groups, part * confirmed) / groups
+        sent = _confirmed(rng, wanted, turn.values["confirmed_share"][:, None], groups)
         worth = 1 - turn.values["late_share"] * (1 - turn.read(stage, "late_worth", "late_worth"))
     share = turn.read(stage, "share", 1.0)
-    present = world.n[:, turn.cells]
-    spread = world.by_cell(sent, turn.cells)
-    cost = (present.sum(1) * spread[:, 0] if spread.shape[1] == 1 else np.einsum("ij,ij->i", present, spread)) * share
-    cost = cost * turn.values["contact_fen"]
+    cost = world.total(turn.cells, share=sent) * share * turn.values["contact_fen"]
     paid = np.clip(np.divide(np.maximum(world.budget, 0), cost, out=np.ones_like(cost), where=cost > 0), 0, 1)
     world.binds("budget", paid < 1)
     world.spend(turn.week, cost * paid)
@@ -51,6 +43,22 @@ def post(world: World, turn: Turn, stage: Stage) -> None:
     if world.dull is not None:
         tired = tired * world.dull
     turn.tired = tired
+
+
+def _confirmed(rng: np.random.Generator, wanted: np.ndarray, chance: np.ndarray, groups: np.ndarray) -> np.ndarray:
+    """Return how many posts a group of each unit sends of those wanted: each is confirmed or not; a part of one is one with that chance."""
+    shape = (len(wanted), len(groups))
+    most = int(np.ceil(wanted.max()))
+    if (groups == 1).all() and most <= 4:  # a few coins are cheaper than a binomial
+        chance = chance.astype(np.float32)
+        sent = np.zeros(shape, np.float32)
+        for k in range(most):
+            sent += rng.random(shape, np.float32) < chance * np.clip(wanted - k, 0, 1).astype(np.float32)
+        return sent
+    whole = np.floor(wanted)
+    sent = rng.binomial(np.broadcast_to(whole * groups, shape).astype(np.int64), chance) / groups
+    part = wanted - whole
+    return sent + rng.binomial(groups, np.broadcast_to(part * chance, shape)) / groups if part.any() else sent
 
 
 def response(world: World, turn: Turn) -> np.ndarray:
@@ -66,7 +74,7 @@ def act(world: World, turn: Turn, stage: Stage) -> None:
     """Draw who acts on the offer: ``chance`` (a product of parameters) of those who respond to a post.
 
     With ``on = "seen"`` of those whom any post reached, with ``on = "all"`` of all; both at the level of the unit's shock. ``once``: each
-    member only once. ``extra`` is the share that would not have come without the offer, less ``freeloaders``. With ``share_a_member``
+    member only once. ``extra`` is the share that would not have come without the offer, less ``freeloaders``. With ``marks``
     false nobody is marked as having taken part (a later `convert` tells who did).
     """
     rng, cells, on = world.rng, turn.cells, stage.reads.get("on", "response")
@@ -74,14 +82,14 @@ def act(world: World, turn: Turn, stage: Stage) -> None:
         chance = response(world, turn)
     else:
         chance = world.level[:, cells] * (world.by_cell(turn.seen, cells) if on == "seen" else 1.0)
-    chance = np.minimum(chance * turn.product(stage.reads.get("chance", []))[:, None], 1)
+    chance = np.minimum(chance * turn.product(stage.reads.get("chance", []))[:, None], 1) * world.here(cells)
     if not stage.reads.get("marks", True):
-        turn.cell_acts = rng.binomial(world.n[:, cells], chance)
+        turn.cell_acts = rng.binomial(world.plan.n[cells], chance)
         fresh = np.zeros(world.draws, np.int64)
         acts = turn.cell_acts.sum(1)
     else:
         active = world.active[:, cells]
-        new = rng.binomial(world.n[:, cells] - active, chance)
+        new = rng.binomial(world.plan.n[cells] - active, chance)
         turn.cell_acts = new if stage.reads.get("once") else new + rng.binomial(active, chance)
         world.active[:, cells] = active + new
         fresh, acts = new.sum(1), turn.cell_acts.sum(1)
@@ -98,8 +106,7 @@ def convert(world: World, turn: Turn, stage: Stage) -> None:
     chance = np.minimum(turn.read(stage, "share") * turn.boost, 1)
     turn.extra = world.rng.binomial(turn.extra.astype(np.int64), chance).astype(float)
     known = world.memory.setdefault((turn.index, "ordered"), np.zeros(world.draws))
-    present = world.n[:, turn.cells].sum(1)
-    known = np.minimum(known, present)
+    present = np.full(world.draws, world.plan.n[turn.cells].sum())
     turn.fresh = picked(world.rng, present - known, known, turn.extra).astype(float)
     world.memory[turn.index, "ordered"] = known + turn.fresh
 
@@ -178,7 +185,7 @@ def pressure(world: World, week: int, factor: np.ndarray, values: Mapping[str, n
         return
     usual = values["quit_week"][:, None]
     more = np.minimum(usual * np.exp(values["pressure_effect"][:, None] * np.log2(factor)), 1) - usual
-    world.leave(week, world.by_cell(np.maximum(more, 0), slice(None)) * world.plan.is_in_group)
+    world.leave(week, world.by_cell(np.maximum(more, 0), slice(None)))
 
 
 KINDS: dict[str, Callable[[World, Turn, Stage], None]] = {
