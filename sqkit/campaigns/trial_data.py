@@ -20,7 +20,7 @@ CONTROLS = ("holdout", "control", "None", "none", "placebo")
 NOT_OUTCOMES = ("members",)  # what outcomes are divided by; names that end so are states before the trial
 BEFORE = ("_at_start", "_before")
 WINDOWS = ("before", "during", "after")
-SEGMENTS = ("0", "1-2", "3+")  # purchases in the half-year before
+SEGMENTS = ("none", "some", "often")  # purchases in the half-year before
 SEGMENT_DAYS = 180
 TILL_SHARE, TILL_ORDERS = 0.05, 100  # an id with so large a share of all orders is a till or a shared account
 

@@ -1,0 +1,232 @@
+"""What the campaign read-out says first and hands over: three sentences, findings, sheets."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+import pandas as pd
+
+from sqkit.campaigns import readout, trial_data
+from sqkit.campaigns import readout_detail_view as detail
+from sqkit.campaigns import readout_view as view
+from sqkit.campaigns.readout import ReadOut, Uplift
+from sqkit.findings import Finding
+from sqkit.labels import Lang, Text, join, number, phrase, plain_number
+from sqkit.reading import Reading
+from sqkit.stats import Interval
+
+__all__ = ["LIMITS", "SHOWN", "findings", "sheets", "three_sentences"]
+
+SHOWN = [
+    "trial_lift", "trial_orders", "trial_redeemed", "trial_net_sales", "trial_order_value", "trial_orders_after", "trial_outcome",
+    "trial_money", "trial_sees", "trial_contact", "trial_units", "trial_qini", "trial_looks",
+]  # fmt: skip
+LIMITS = ["readout_limits_draw", "readout_limits_members", "readout_limits_after", "readout_limits_cost", "readout_limits_spread"]
+TARGET = 0.10  # a lift worth knowing, where a trial could see nothing
+MOST = 3
+
+
+def three_sentences(
+    reading: Reading, outs: Sequence[ReadOut], redeemed: Sequence[tuple[str, Interval]], lang: Lang
+) -> list[Text]:
+    """Return what the campaigns did, whether it paid, and what to do."""
+    return [_what(outs, redeemed, lang), _why(reading, outs, lang), _todo(reading, outs, lang)]
+
+
+def _what(outs: Sequence[ReadOut], redeemed: Sequence[tuple[str, Interval]], lang: Lang) -> Text:
+    held, first = view.with_holdout(outs), view.lead(outs)
+    if first is None:
+        if not redeemed:
+            return phrase("readout_what_nothing", lang)
+        whole = redeemed[-1][1]
+        told = {"n": number(whole.n, "trial_units", "count", lang), "share": number(whole.value, "trial_redeemed", "share", lang)}
+        return phrase("readout_what_redeemed", lang, **told)
+    n = number(len(held), "trial_units", "count", lang)
+    best = view.best_of(first)
+    if first.verdict == "broken":
+        return phrase("readout_what_broken", lang, name=view.title_of(first, lang))
+    if first.verdict == "not_enough":
+        return phrase("readout_what_none_few", lang, n=n)
+    if first.verdict == "harm":
+        return phrase("readout_what_harm", lang, name=view.title_of(first, lang, best), **view.lift_parts(best, lang))
+    if first.verdict == "works":
+        works = sorted((o for o in held if o.verdict == "works"), key=lambda o: view.best_of(o).p)
+        items = []
+        for o in works[:MOST]:
+            arms = [a for a in o.arms if a.verdict == "works"]
+            for a in arms[:2]:
+                parts = view.lift_parts(a, lang)
+                items.append(
+                    phrase(
+                        "readout_what_item", lang, name=view.title_of(o, lang, a), measure=parts["measure"], lift=parts["lift"]
+                    )
+                )
+        n_works = number(len(works), "trial_units", "count", lang)
+        return phrase("readout_what_works", lang, n=n, n_works=n_works, list=join(items, lang, "item_separator"))
+    sees = min((a.sees for o in held for a in o.arms if a.verdict in ("cannot_tell", "running")), default=math.nan)
+    return phrase("readout_what_none", lang, n=n, sees=number(sees, "trial_sees", "share", lang))
+
+
+def _why(reading: Reading, outs: Sequence[ReadOut], lang: Lang) -> Text:
+    first = view.lead(outs)
+    if first is None:
+        return phrase("readout_why_no_holdout", lang)
+    money = detail.money_of(first)
+    if money is None:
+        return phrase("readout_why_no_money", lang) if first.verdict not in ("broken", "not_enough") else view.sample_note(lang)
+    side, named = detail.money_side(money), view.title_of(first, lang)
+    told = {"net": detail.amount(money.net.value, reading, lang), "name": named}
+    if side == "no_cost":
+        return phrase("readout_why_no_cost", lang, interval=detail.amount_interval(money.net, reading, lang), **told)
+    told |= {
+        "profit": detail.amount(money.profit.value, reading, lang), "interval": detail.amount_interval(money.profit, reading, lang),
+    }  # fmt: skip
+    if side == "loses":
+        cost = number(money.cost_fen / 100, "trial_money", "money", lang, reading.currency)
+        key = "readout_why_loses" if first.verdict == "works" and not math.isnan(money.margin) else "readout_why_cost"
+        return phrase(key, lang, cost=cost, **told)
+    return phrase(f"readout_why_{side}", lang, **told)
+
+
+def _todo(reading: Reading, outs: Sequence[ReadOut], lang: Lang) -> Text:
+    first = view.lead(outs)
+    if first is None:
+        return phrase("readout_do_holdout", lang)
+    named, money = view.title_of(first, lang), detail.money_of(first)
+    if first.verdict == "broken":
+        return phrase("readout_do_broken", lang)
+    if first.verdict == "not_enough":
+        return phrase("readout_do_few", lang)
+    if first.verdict == "harm":
+        return phrase("readout_do_harm", lang, name=named)
+    if first.verdict in ("cannot_tell", "running"):
+        sees = min((a.sees for o in outs for a in o.arms if math.isfinite(a.sees)), default=math.nan)
+        if not sees > TARGET:
+            return phrase("readout_do_unclear", lang, name=named)
+        times = number((sees / TARGET) ** 2, "trial_sees", "multiple", lang)
+        return phrase("readout_do_more", lang, times=times, target=plain_number(TARGET, "share", lang))
+    side = "pays" if money is None else detail.money_side(money)
+    if side == "loses":
+        factor = 1.0 if math.isnan(money.margin) else money.margin
+        if not factor * money.net.value > 0:
+            return phrase("readout_do_no_gain", lang, name=named)
+        limit = number(factor * money.net.value / 100, "trial_money", "money", lang, reading.currency)
+        return phrase("readout_do_cheaper", lang, name=named, limit=limit)
+    return phrase(f"readout_do_{'unclear' if side == 'unclear' else 'repeat'}", lang, name=named)
+
+
+def findings(reading: Reading, outs: Sequence[ReadOut], redeemed: Sequence[tuple[str, Interval]]) -> list[Finding]:
+    """Return every effect as a finding; a signal is one that stands after the correction over all campaigns.
+
+    Money of a campaign is not a monthly size: it was earned once, so findings carry none.
+    """
+    inputs = {reading.source.id: str(reading.source.manifest.get("input_hash", ""))}
+    told = []
+    for o in outs:
+        span = f"{o.trial.first}/{o.trial.last}"
+        for a in o.arms:
+            value, low, high = a.lift
+            verdict = {"works": "signal", "harm": "signal", "cannot_tell": "no_signal", "running": "no_signal"}.get(
+                a.verdict, "not_enough_data"
+            )
+            words = {lang: phrase("readout_finding", lang, **_finding(o, a, lang)).plain for lang in ("zh", "en")}
+            told.append(
+                Finding(
+                    metric_id="trial_lift", scope={"campaign": o.trial.campaign_id, "arm": a.arm, "measure": a.measure}, period=span,
+                    value=value, low=low, high=high, n=a.effect.n_control + a.effect.n_treated,
+                    n_clusters=a.effect.clusters_control + a.effect.clusters_treated,
+                    method="randomisation" if a.randomised is not None else a.effect.method, verdict=verdict,
+                    rank=10 if a.verdict in (*view.NAMED, "broken") else 40, inputs=inputs, sentence=words,
+                )
+            )  # fmt: skip
+    for kind, i in redeemed:
+        told.append(
+            Finding(
+                metric_id="trial_redeemed", scope={"kind": kind} if kind else {}, period=str(reading.period), value=i.value, low=i.low,
+                high=i.high, n=int(i.n), n_clusters=int(i.n_clusters), method=i.method, rank=60, inputs=inputs,
+                verdict="no_reference" if i.enough else "not_enough_data",
+            )
+        )  # fmt: skip
+    return told
+
+
+def _finding(o: ReadOut, a: readout.ArmReading, lang: Lang) -> dict[str, Text]:
+    return {
+        "name": view.title_of(o, lang, a), "verdict": phrase(f"readout_verdict_{a.verdict}", lang), **view.lift_parts(a, lang),
+    }  # fmt: skip
+
+
+def sheets(
+    reading: Reading, outs: Sequence[ReadOut], redeemed: Sequence[tuple[str, Interval]], shown: ReadOut | None, found: Uplift | None,
+    lang: Lang,
+) -> Mapping[str, pd.DataFrame]:  # fmt: skip
+    """Return every table of the report by sheet title: exact numbers, money in major units."""
+    effects, money = [], []
+    for o in outs:
+        head = {
+            "campaign_id": o.trial.campaign_id, "name": o.trial.name, "kind": o.trial.kind, "level": o.trial.level, "first": o.trial.first,
+            "last": o.trial.last,
+        }  # fmt: skip
+        for a in o.arms:
+            rows = [
+                (a.measure, a.effect, *a.lift, a.p, a.adjusted_p, a.verdict),
+                *((m, e, e.lift, e.lift_low, e.lift_high, e.p, p, "") for m, e, p in a.others),
+            ]
+            for measure, e, lift, low, high, p, adjusted, verdict in rows:
+                divisor = view.MEASURES.get(measure, ("", "", 1.0))[2]
+                effects.append(
+                    {
+                        **head, "arm": a.arm, "measure": measure, "control": e.control / divisor, "treated": e.treated / divisor,
+                        "difference": e.difference / divisor, "low": e.low / divisor, "high": e.high / divisor, "lift": lift, "lift_low": low,
+                        "lift_high": high, "p": p, "adjusted_p": adjusted, "df": e.df, "n_units": e.n_control + e.n_treated,
+                        "n_clusters": e.clusters_control + e.clusters_treated, "variance_reduction": e.reduction, "verdict": verdict,
+                    }
+                )  # fmt: skip
+            if a.money is not None:
+                for step in ("gross", "moved", "pulled", "net", "profit"):
+                    part = getattr(a.money, step)
+                    values = {"value_cny": part.value / 100, "low_cny": part.low / 100, "high_cny": part.high / 100}
+                    money.append(
+                        {
+                            "campaign_id": o.trial.campaign_id,
+                            "arm": a.arm,
+                            "step": step,
+                            **values,
+                            "cost_cny": a.money.cost_fen / 100,
+                            "margin_share": a.money.margin,
+                        }
+                    )
+    drawn = [
+        {
+            "campaign_id": o.trial.campaign_id, "arm": arm, "n_units": o.trial.n_units[arm], "n_clusters": o.trial.n_clusters[arm],
+            "p_ratio": math.nan if o.sample is None else o.sample.p, "p_members": o.members_p,
+        }
+        for o in outs for arm in sorted(o.trial.n_units)
+    ]  # fmt: skip
+    kinds = [{"kind": k, "n": i.n, "redeemed_share": i.value, "low": i.low, "high": i.high} for k, i in redeemed]
+    segments = []
+    if shown is not None and found is not None:
+        for (segment, e), p in zip(found.segments.effects, found.segments.adjusted_p, strict=True):
+            values = {
+                "control": e.control,
+                "treated": e.treated,
+                "lift": e.lift,
+                "lift_low": e.lift_low,
+                "lift_high": e.lift_high,
+            }
+            segments.append(
+                {
+                    "campaign_id": shown.trial.campaign_id,
+                    "by": found.by,
+                    "segment": segment,
+                    **values,
+                    "adjusted_p": p,
+                    "p_differs": found.segments.p_differs,
+                }
+            )
+    made = {
+        "effects": effects, "draw": drawn, "money": money, "segments": segments, "redemptions": kinds,
+        "overlaps": trial_data.overlapping(reading).to_dict("records"),
+    }  # fmt: skip
+    return {phrase(f"readout_sheet_{key}", lang).plain: pd.DataFrame(rows) for key, rows in made.items() if rows}
