@@ -9,8 +9,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import pandas as pd
 
-from sqkit import policy
-from sqkit.campaigns.units import LEVELS, METRICS, leaving, links, moments, units
+from sqkit.campaigns.units import LEVELS, METRICS, held_out, leaving, links, moments, units
 from sqkit.errors import InputError, unknown
 from sqkit.reading import Period, Reading
 from sqkit.trials import assign
@@ -263,8 +262,8 @@ def _option(reading: Reading, metric: str, level: str, weeks: int, share: float,
     if found.window is None:
         return "short"
     now = units(reading, level)
-    held = policy.holdouts(policy.policy(), (f"{level}:{u}" for u in now["unit_id"]))
-    free = now[~(level + ":" + now["unit_id"]).isin(held)]
+    held = held_out(level, now["unit_id"])
+    free = now[~now["unit_id"].isin(held)]
     if min(len(free) * share, len(free) * (1 - share)) < LEAST_CLUSTERS / 2:
         return "few_clusters"
     strata = assign.strata(free, by="store_id" if level != "store" else "", size="n_members")

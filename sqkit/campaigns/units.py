@@ -8,10 +8,11 @@ from datetime import date, timedelta
 
 import pandas as pd
 
+from sqkit import policy
 from sqkit.errors import InputError, unknown
 from sqkit.reading import Period, Reading, remembered
 
-__all__ = ["ACCOUNT", "LEVELS", "METRICS", "Moments", "TestMetric", "busy", "leaving", "links", "moments", "units"]
+__all__ = ["ACCOUNT", "LEVELS", "METRICS", "Moments", "TestMetric", "busy", "held_out", "leaving", "links", "moments", "units"]
 
 LEVELS = ("group", "staff", "store")
 ACCOUNT = 0.05  # an id with a larger share of all orders is a till, not a member
@@ -245,6 +246,13 @@ def leaving(reading: Reading) -> pd.DataFrame:
     ).df()
     gone = frame["gone"].astype(float)
     return pd.DataFrame({"n": frame["n"].astype(float), "sum": gone, "sum_sq": gone})
+
+
+def held_out(level: str, unit_ids: Sequence[str]) -> set[str]:
+    """Return the units of the brand's permanent holdout, which is made of groups: owners and stores are never in it."""
+    if level != "group":
+        return set()
+    return {u.removeprefix("group:") for u in policy.holdouts(policy.policy(), (f"group:{u}" for u in unit_ids))}
 
 
 def busy(reading: Reading, level: str, first: date, last: date, unit_ids: Sequence[str]) -> dict[str, str]:
