@@ -18,11 +18,12 @@ from sqkit.campaigns.model import Z90, Calibration, Population, Range
 from sqkit.errors import InputError
 from sqkit.reading import Reading, remembered
 
-__all__ = ["Calibrated", "calibrate", "held_groups", "past_windows"]
+__all__ = ["PARTS", "Calibrated", "calibrate", "held_groups", "past_windows"]
 
 DEFAULT_SPREAD = 0.15  # log sd of a rate between windows where too few windows tell it
 WIDE = Range(0.25, 0.10, 0.50, "positive", "default", source="calibration")  # level of a window where its spread cannot be told
 HOLDOUT = ("holdout", "control")
+PARTS = ("posts", "money", "coupons", "referrals", "points")
 # What a reader misses when the data do not give it, and which of it follows from a whole table being absent.
 NOTED = (
     "order_value_fen", "margin_share", "refund_share", "response_share", "order_share", "confirmed_share", "late_share", "posts_week",
@@ -58,13 +59,15 @@ class Calibrated:
     depth: int
 
 
-def calibrate(reading: Reading, *, weeks: int = 4) -> Calibrated:
+def calibrate(reading: Reading, *, weeks: int = 4, parts: tuple[str, ...] = PARTS) -> Calibrated:
     """Return who a campaign of `weeks` weeks would meet and what is known of them.
 
     Parameters
     ----------
     weeks : int
         Length of the campaign; past windows of the same length tell rates and how far they swing. 1 to 26.
+    parts : tuple of str
+        What to read, of :data:`PARTS`; all but in benchmarks. Orders are always read.
 
     Returns
     -------
@@ -86,11 +89,11 @@ def calibrate(reading: Reading, *, weeks: int = 4) -> Calibrated:
     """
     if not 1 <= weeks <= 26:
         raise InputError(f"weeks is {weeks}; allowed: 1 to 26.")
-    return _calibrate(reading, weeks)
+    return _calibrate(reading, weeks, tuple(parts))
 
 
 @remembered
-def _calibrate(reading: Reading, weeks: int) -> Calibrated:
+def _calibrate(reading: Reading, weeks: int, parts: tuple[str, ...]) -> Calibrated:
     cells = calibrate_windows.cohorts(reading, [reading.as_of], weeks)
     past = past_windows(reading, weeks)
     tested = moments.backtest(past, weeks)
@@ -104,7 +107,7 @@ def _calibrate(reading: Reading, weeks: int) -> Calibrated:
     made = made.merge(held_groups(reading), on="group_id", how="left")
     made[["capacity", "present"]] = made[["capacity", "present"]].fillna(0).astype(int)
     made = made.sort_values(["store_id", "group_id", "segment"], ignore_index=True)
-    known, notes = _parameters(reading, past, tested, weeks, has_orders)
+    known, notes = _parameters(reading, past, tested, weeks, has_orders, parts)
     return Calibrated(Population(made, reading.as_of, reading.currency), Calibration(known, notes), tested.windows, tested.depth)
 
 
@@ -137,7 +140,7 @@ def past_windows(reading: Reading, weeks: int) -> pd.DataFrame:
 
 
 def _parameters(
-    reading: Reading, past: pd.DataFrame, tested: moments.Backtest, weeks: int, has_orders: bool
+    reading: Reading, past: pd.DataFrame, tested: moments.Backtest, weeks: int, has_orders: bool, parts: tuple[str, ...]
 ) -> tuple[dict[str, Range], tuple[str, ...]]:
     found: dict[str, Range | None] = {}
     notes: list[str] = []
@@ -145,21 +148,23 @@ def _parameters(
         notes.append("calibration_note_no_orders" if not reading.source.has("orders") else "calibration_note_short_history")
     if calibrate_windows.accounts(reading):
         notes.append("calibration_note_accounts")
-    found |= _money(reading, past)
-    found |= (
-        calibrate_posts.per_post(reading) | calibrate_posts.within_effects(reading) if reading.source.has("deliveries") else {}
-    )
     if not reading.source.has("deliveries"):
         notes.append("calibration_note_no_deliveries")
+    read = {
+        "money": lambda: _money(reading, past),
+        "posts": lambda: calibrate_posts.per_post(reading) | calibrate_posts.within_effects(reading),
+        "coupons": lambda: {"coupon.redeemed_share": _coupons(reading)},
+        "referrals": lambda: {"referral_week": _referrals(reading, past, weeks)},
+        "points": lambda: _points(reading, weeks),
+    }
+    for part in PARTS:
+        found |= read[part]() if part in parts and (part != "posts" or reading.source.has("deliveries")) else {}
     inside = past[past["group_id"] != ""]
     if len(inside):
         found["quit_week"] = _windowed(inside, "n_quits", weeks, "quit_week")
     else:
         notes.append("calibration_note_no_groups")
     found |= _shocks(tested, notes) if has_orders else {}
-    found["coupon.redeemed_share"] = _coupons(reading)
-    found["referral_week"] = _referrals(reading, past, weeks)
-    found |= _points(reading, weeks)
     covered = {name for note in notes for name in COVERS.get(note, ())}
     notes += [f"calibration_lacks_{name.replace('.', '_')}" for name in NOTED if found.get(name) is None and name not in covered]
     return {k: v for k, v in found.items() if v is not None}, tuple(dict.fromkeys(notes))
@@ -219,7 +224,7 @@ def _spread(reading: Reading, since: str) -> Range | None:
     half = float(stdtrit(len(logs) - 1, 0.95) * logs.std(ddof=1) / np.sqrt(len(logs)))
     mid = float(np.exp(logs.mean()))
     return Range(
-        mid, mid * float(np.exp(-half)), mid * float(np.exp(half)), "positive", "data", float(len(logs)), "paid_order_value"
+        mid, mid * float(np.exp(-half)), mid * float(np.exp(half)), "positive", "data", float(len(logs)), "paid_order_spread"
     )
 
 

@@ -13,10 +13,9 @@ from sqkit.stats.shrinkage import gamma_poisson
 
 __all__ = ["Backtest", "backtest", "cut_at_zero", "expected", "level_sd", "positive", "shared_sd"]
 
-CELL = ["store_id", "group_id", "segment"]
 DEPTHS = (1, 3, 6, 13)  # windows that a forecast may look back
 USUAL = 3
-LATE = 12  # windows that tell how groups and stores differ
+LATE = 9  # windows that tell how groups and stores differ
 LEAST = 6  # windows with a forecast, below which the spread is not told
 Z90 = 1.6448536269514722
 
@@ -30,27 +29,50 @@ def expected(past: pd.DataFrame, now: pd.DataFrame, weeks: int) -> np.ndarray:
     """
     if now.empty:
         return np.zeros(0)
-    seen = past.assign(inside=past["group_id"] != "")
-    asked = now.assign(inside=now["group_id"] != "")
-    pooled = seen.groupby(["segment", "inside"])[["n_orders", "n_members", "sum_sq"]].sum()
-    whole = float(seen["n_orders"].sum()) / max(float(seen["n_members"].sum()), 1.0)
-    rate = {key: row.n_orders / row.n_members for key, row in zip(pooled.index, pooled.itertuples(), strict=True)}
-    base_seen = _looked_up(seen, rate, whole)
-    base_now = _looked_up(asked, rate, whole)
-    total = float(seen["n_orders"].sum())
-    noise = max(float(seen["sum_sq"].sum()) / total, 1.0) if total else 1.0
-    seen = seen.assign(expect=base_seen * seen["n_members"])
-    groups = seen.groupby(["store_id", "group_id"], as_index=False)[["n_orders", "expect"]].sum()
-    groups["ratio"] = gamma_poisson(groups["n_orders"] / noise, groups["expect"] / noise).value
-    cells = seen.groupby(CELL, as_index=False)[["n_orders", "expect"]].sum().merge(groups[["store_id", "group_id", "ratio"]])
-    cells["own"] = gamma_poisson(cells["n_orders"] / noise, cells["expect"] * cells["ratio"].fillna(1) / noise).value
-    made = asked[CELL].merge(groups[["store_id", "group_id", "ratio"]], how="left").merge(cells[[*CELL, "own"]], how="left")
-    factor = made["ratio"].fillna(1.0).to_numpy() * made["own"].fillna(1.0).to_numpy()
-    return base_now * factor / weeks
+    both = _Coded.of(pd.concat([past, now], ignore_index=True))
+    is_past = np.arange(len(both.kind)) < len(past)
+    return both.expected(is_past, ~is_past) / weeks
 
 
-def _looked_up(frame: pd.DataFrame, rate: dict, default: float) -> np.ndarray:
-    return np.array([rate.get(key, default) for key in zip(frame["segment"], frame["inside"], strict=True)], float)
+@dataclass(frozen=True)
+class _Coded:
+    """Cells of cohorts as numbers: segment inside or outside groups, group of a store, cell; members, orders, squares."""
+
+    kind: np.ndarray
+    unit: np.ndarray
+    cell: np.ndarray
+    heads: np.ndarray
+    orders: np.ndarray
+    squares: np.ndarray
+
+    @classmethod
+    def of(cls, frame: pd.DataFrame) -> _Coded:
+        segment = pd.factorize(frame["segment"])[0]
+        unit = pd.factorize(frame["store_id"].astype(str) + "\x1f" + frame["group_id"].astype(str))[0]
+        kind = segment * 2 + (frame["group_id"] != "").to_numpy()
+        cell = unit * (int(segment.max(initial=0)) + 1) + segment
+        heads, orders, squares = (frame[c].fillna(0).to_numpy(float) for c in ("n_members", "n_orders", "sum_sq"))
+        return cls(kind, unit, cell, heads, orders, squares)
+
+    def expected(self, past: np.ndarray, now: np.ndarray) -> np.ndarray:
+        """Return orders a member and window, for the rows `now`, from the rows `past`."""
+        size = int(self.kind.max(initial=0)) + 1
+        heads, orders = (np.bincount(self.kind[past], x[past], size) for x in (self.heads, self.orders))
+        total, whole = orders.sum(), orders.sum() / max(heads.sum(), 1.0)
+        rate = np.where(heads > 0, orders / np.maximum(heads, 1.0), whole)
+        noise = max(self.squares[past].sum() / total, 1.0) if total else 1.0
+        expect = rate[self.kind[past]] * self.heads[past]
+        ratio = self._shrunk(self.unit, past, expect, noise)
+        own = self._shrunk(self.cell, past, expect * ratio[self.unit[past]], noise)
+        return rate[self.kind[now]] * ratio[self.unit[now]] * own[self.cell[now]]
+
+    def _shrunk(self, code: np.ndarray, past: np.ndarray, expect: np.ndarray, noise: float) -> np.ndarray:
+        size = int(code.max(initial=0)) + 1
+        seen, due = np.bincount(code[past], self.orders[past], size), np.bincount(code[past], expect, size)
+        made = np.ones(size)
+        told = due > 0
+        made[told] = gamma_poisson(seen[told] / noise, due[told] / noise).value
+        return made
 
 
 @dataclass(frozen=True)
@@ -63,7 +85,7 @@ class Backtest:
         One row per window, the earliest first: ``origin_on``, ``actual``, ``forecast`` (orders), ``error`` (log of their ratio),
         ``noise`` (variance of the error from counting alone).
     cells : DataFrame
-        The latest 12 per store and group: ``origin_on``, ``store_id``, ``group_id``, ``actual``, ``forecast``.
+        The latest 9 per store and group: ``origin_on``, ``store_id``, ``group_id``, ``actual``, ``forecast``.
     depth : int
         Windows that forecasts look back, chosen by the smallest squared error.
     """
@@ -76,42 +98,43 @@ class Backtest:
 def backtest(frame: pd.DataFrame, weeks: int) -> Backtest:
     """Forecast every past window from those that had ended before it began."""
     days = sorted(frame["origin_on"].unique())
-    whole = frame.groupby(["origin_on", "segment", frame["group_id"] != ""])[["n_orders", "n_members", "sum_sq"]].sum()
-    errors = {depth: _errors(whole, days, depth) for depth in DEPTHS}
-    common = [d for d in days[min(USUAL, len(days)) :] if all(d in e for e in errors.values())]
+    kinds = frame["segment"] + np.where(frame["group_id"] != "", "+", "")
+    heads, orders = (frame.pivot_table(c, "origin_on", kinds, "sum", 0.0).to_numpy(float) for c in ("n_members", "n_orders"))
+    actual = orders.sum(1) if len(days) else np.zeros(0)
+    squares = frame.groupby("origin_on")["sum_sq"].sum().reindex(days).to_numpy(float)
+    errors = {}
+    for depth in DEPTHS:
+        forecast = _forecasts(heads, orders, depth)
+        told = (actual > 0) & (forecast > 0)
+        errors[depth] = forecast, np.log(np.where(told, actual, np.nan) / np.where(told, forecast, np.nan))
+    late = errors[USUAL][1][USUAL:]
     depth = USUAL
-    if len(common) >= LEAST:
-        depth = min(DEPTHS, key=lambda k: sum(errors[k][d][0] ** 2 for d in common))
-    found = errors[depth]
-    windows = pd.DataFrame(
-        [(d, found[d][2], found[d][1], found[d][0]) for d in days if d in found],
-        columns=["origin_on", "actual", "forecast", "error"],
-    )
-    sq = frame.groupby("origin_on")["sum_sq"].sum().reindex(windows["origin_on"]).to_numpy(float)
-    windows["noise"] = sq / windows["actual"].to_numpy(float) ** 2
+    if np.isfinite(late).sum() >= LEAST:
+        depth = min(DEPTHS, key=lambda k: float(np.nansum(errors[k][1][USUAL:] ** 2)))
+    forecast, error = errors[depth]
+    noise = squares / np.maximum(actual, 1) ** 2
+    windows = pd.DataFrame({"origin_on": days, "actual": actual, "forecast": forecast, "error": error, "noise": noise})
+    windows = windows.dropna(subset=["error"]).reset_index(drop=True)
+    coded, place = _Coded.of(frame), np.searchsorted(days, frame["origin_on"].to_numpy()) if len(frame) else np.zeros(0, int)
     cells = []
-    for place, day in list(enumerate(days))[1:][-LATE:]:
-        past = frame[frame["origin_on"].isin(days[max(0, place - max(depth, USUAL)) : place])]
-        now = frame[frame["origin_on"] == day]
-        made = now[["origin_on", "store_id", "group_id"]].assign(
-            actual=now["n_orders"].to_numpy(float), forecast=expected(past, now, weeks) * now["n_members"].to_numpy() * weeks
+    for at in range(max(1, len(days) - LATE), len(days)):
+        now = place == at
+        made = frame.loc[now, ["origin_on", "store_id", "group_id"]].assign(
+            actual=coded.orders[now],
+            forecast=coded.expected((place < at) & (place >= at - max(depth, USUAL)), now) * coded.heads[now],
         )
         cells.append(made.groupby(["origin_on", "store_id", "group_id"], as_index=False).sum())
     columns = ["origin_on", "store_id", "group_id", "actual", "forecast"]
     return Backtest(windows, pd.concat(cells, ignore_index=True) if cells else pd.DataFrame(columns=columns), depth)
 
 
-def _errors(whole: pd.DataFrame, days: list, depth: int) -> dict:
-    made = {}
-    for place, day in enumerate(days):
-        if place == 0:
-            continue
-        past = whole.loc[days[max(0, place - depth) : place]].groupby(level=[1, 2]).sum()
-        now = whole.loc[day]
-        rate = (past["n_orders"] / past["n_members"]).reindex(now.index).fillna(past["n_orders"].sum() / past["n_members"].sum())
-        forecast, actual = float((rate * now["n_members"]).sum()), float(now["n_orders"].sum())
-        if forecast > 0 and actual > 0:
-            made[day] = (float(np.log(actual / forecast)), forecast, actual)
+def _forecasts(heads: np.ndarray, orders: np.ndarray, depth: int) -> np.ndarray:
+    """Forecast the brand's windows from the rates, by segment and inside or outside groups, of the `depth` windows before each."""
+    made = np.full(len(heads), np.nan)
+    for place in range(1, len(heads)):
+        before = slice(max(0, place - depth), place)
+        n, y = heads[before].sum(0), orders[before].sum(0)
+        made[place] = heads[place] @ np.where(n > 0, y / np.maximum(n, 1), y.sum() / max(n.sum(), 1))
     return made
 
 

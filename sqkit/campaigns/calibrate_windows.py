@@ -55,11 +55,22 @@ def cohorts(reading: Reading, days: Sequence[date], weeks: int) -> pd.DataFrame:
     -------
     DataFrame
         Grain: day x store x group x segment, sorted: ``origin_on``, ``store_id``, ``group_id`` ('' outside groups), ``segment``,
-        ``n_members``, ``n_orders``, ``paid_fen``, ``sum_sq`` (of orders over members), ``n_quits`` (stays of the cell's group that ended). A member
+        ``n_members``, ``n_orders``, ``paid_fen``, ``net_fen``, ``sum_sq`` (of orders over members), ``n_quits`` (stays of the cell's group that ended). A member
         of several groups counts in the first joined of those still held. Only what the reading's day shows is counted: the
         cohort of that day itself has no outcome yet.
     """
-    columns = ["origin_on", "store_id", "group_id", "segment", "n_members", "n_orders", "paid_fen", "sum_sq", "n_quits"]
+    columns = [
+        "origin_on",
+        "store_id",
+        "group_id",
+        "segment",
+        "n_members",
+        "n_orders",
+        "paid_fen",
+        "net_fen",
+        "sum_sq",
+        "n_quits",
+    ]
     if not days:
         return pd.DataFrame(columns=columns)
     listed = ", ".join(f"(DATE '{d}')" for d in sorted(set(days)))
@@ -75,7 +86,7 @@ def cohorts(reading: Reading, days: Sequence[date], weeks: int) -> pd.DataFrame:
             WHERE o.member_id IS NOT NULL GROUP BY ALL
         ),
         later AS (
-            SELECT d.origin_on, o.member_id, count(*) AS n_orders, sum(o.paid_fen) AS paid_fen FROM days AS d JOIN order_facts AS o
+            SELECT d.origin_on, o.member_id, count(*) AS n_orders, sum(o.paid_fen) AS paid_fen, sum(o.net_fen) AS net_fen FROM days AS d JOIN order_facts AS o
               ON o.ordered_on > d.origin_on AND o.ordered_on <= d.origin_on + {7 * weeks}
             WHERE o.member_id IS NOT NULL GROUP BY ALL
         ),
@@ -89,7 +100,7 @@ def cohorts(reading: Reading, days: Sequence[date], weeks: int) -> pd.DataFrame:
             SELECT d.origin_on, coalesce(h.store_id, m.home_store_id, '') AS store_id, coalesce(h.group_id, '') AS group_id,
                    CASE WHEN m.joined_on > d.origin_on - {NEWCOMER_DAYS} THEN 0 WHEN r.last_on IS NULL THEN 3
                         WHEN r.last_on > d.origin_on - {ACTIVE_DAYS} THEN 1 ELSE 2 END AS place,
-                   coalesce(l.n_orders, 0) AS n_orders, coalesce(l.paid_fen, 0) AS paid_fen, coalesce(h.is_left, FALSE) AS is_left
+                   coalesce(l.n_orders, 0) AS n_orders, coalesce(l.paid_fen, 0) AS paid_fen, coalesce(l.net_fen, 0) AS net_fen, coalesce(h.is_left, FALSE) AS is_left
             FROM days AS d JOIN member_facts AS m ON m.joined_on <= d.origin_on
             LEFT JOIN recent AS r ON r.origin_on = d.origin_on AND r.member_id = m.member_id
             LEFT JOIN later AS l ON l.origin_on = d.origin_on AND l.member_id = m.member_id
@@ -97,7 +108,7 @@ def cohorts(reading: Reading, days: Sequence[date], weeks: int) -> pd.DataFrame:
             WHERE {person}
         )
         SELECT origin_on, store_id, group_id, place, count(*) AS n_members, CAST(sum(n_orders) AS BIGINT) AS n_orders,
-               CAST(sum(paid_fen) AS BIGINT) AS paid_fen, CAST(sum(n_orders * n_orders) AS BIGINT) AS sum_sq,
+               CAST(sum(paid_fen) AS BIGINT) AS paid_fen, CAST(sum(net_fen) AS BIGINT) AS net_fen, CAST(sum(n_orders * n_orders) AS BIGINT) AS sum_sq,
                CAST(sum(CAST(is_left AS INTEGER)) AS BIGINT) AS n_quits
         FROM heads {store} GROUP BY ALL ORDER BY origin_on, store_id, group_id, place""",
         {"store": reading.store} if reading.store else None,
