@@ -210,7 +210,7 @@ def _reached(rng, reward, members, means, spread, newcomers, first_day, days):
 def _multiple(members, usual, spread, gain, paid, first_day, days) -> np.ndarray:
     """Return the multiple of the usual invitations from which on the additional newcomers pay the rewards, however many more come.
 
-    A steep tier can pay at a small lift, when hardly anybody reaches it, and not at a larger one: the last crossing is taken.
+    Infinite where there is none, or nobody comes usually. A steep tier can pay at a small lift, when hardly anybody reaches it, and not at a larger one: the last crossing is taken.
     """
 
     def cost(mean: np.ndarray) -> np.ndarray:
@@ -227,7 +227,7 @@ def _multiple(members, usual, spread, gain, paid, first_day, days) -> np.ndarray
     def pays(multiple: np.ndarray) -> np.ndarray:
         return members * usual * (multiple - 1) * gain >= cost(usual * multiple)
 
-    grid = np.geomspace(1, MOST_MULTIPLE, 61)
+    grid = np.geomspace(1, MOST_MULTIPLE, 41)
     short = np.stack([~pays(np.full(usual.shape, x)) for x in grid])
     last = np.where(short.any(axis=0), len(grid) - 1 - short[::-1].argmax(axis=0), -1)
     low, high = grid[np.maximum(last, 0)], grid[np.minimum(last + 1, len(grid) - 1)]
@@ -235,4 +235,4 @@ def _multiple(members, usual, spread, gain, paid, first_day, days) -> np.ndarray
         middle = (low + high) / 2
         ok = pays(middle)
         low, high = np.where(ok, low, middle), np.where(ok, middle, high)
-    return np.where(last == len(grid) - 1, np.inf, np.where(last < 0, 1.0, high))
+    return np.where((last == len(grid) - 1) | (usual <= 0), np.inf, np.where(last < 0, 1.0, high))

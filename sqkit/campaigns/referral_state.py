@@ -48,8 +48,10 @@ class Referrals:
         Successful referrals per member and month in the window.
     referrer_share : Interval or None
         Of members present over the whole window, those who brought somebody in it.
+    n_top : int
+        Referrers of the window.
     top_share, top_low, top_high : float
-        Share of the window's referrals brought by the top tenth of its referrers, with its 95% bootstrap interval.
+        Share of the window's referrals brought by the top tenth of them, with its 95% bootstrap interval.
     spread : Offspring or None
         Law of referrals per member over the window, of those present all of it.
     horizons : DataFrame
@@ -81,6 +83,7 @@ class Referrals:
     cut: dict[str, int] = field(default_factory=dict)
     rate: Interval | None = None
     referrer_share: Interval | None = None
+    n_top: int = 0
     top_share: float = math.nan
     top_low: float = math.nan
     top_high: float = math.nan
@@ -212,6 +215,7 @@ def _rates(reading: Reading, window: Period) -> dict[str, object]:
         "rate": stats.ratio_interval(engine.execute(blocks_sql(per_month)).df(), kind="ratio"),
         "referrer_share": stats.ratio_interval(engine.execute(blocks_sql(any_of)).df(), kind="proportion"),
         "spread": fit_offspring(spread["n"].to_numpy(), spread["members"].to_numpy()) if len(spread) else None,
+        "n_top": int(bringers["members"].sum()),
         "top_share": top[0], "top_low": top[1], "top_high": top[2],
     }  # fmt: skip
 

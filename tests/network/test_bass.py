@@ -37,7 +37,7 @@ def test_the_curve_solves_the_equation_of_bass():
 
 
 def test_the_chain_follows_the_curve():
-    p, q, market, runs = 0.03, 0.4, 20_000, 400
+    p, q, market, runs = 0.03, 0.4, 20_000, 200
     drawn = bass.adopt(np.random.default_rng(1), np.full(runs, market), p, q, periods=12, steps=200)[:, 1:] / market
     error = drawn.std(axis=0) / math.sqrt(runs)
     f = bass.curve(p, q, np.arange(1, 13))
@@ -61,11 +61,11 @@ def test_without_imitation_adoption_is_binomial():
 
 def test_a_planted_market_is_found_again_and_errors_are_honest():
     rng, truth, hits = np.random.default_rng(3), np.array([5e6, 0.01, 0.5]), 0
-    for _ in range(60):
+    for _ in range(25):
         mean = truth[0] * np.diff(bass.curve(truth[1], truth[2], np.arange(16.0)))
         found = bass.fit(mean + rng.normal(0, 8_000, 15), "srinivasan_mason")
         hits += abs(found.market - truth[0]) < stats.t.isf(0.025, 12) * found.errors[0]
-    low, high = stats.binom.interval(0.999, 60, 0.95)
+    low, high = stats.binom.interval(0.999, 25, 0.95)
     assert low <= hits <= high
 
 
