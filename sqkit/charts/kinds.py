@@ -100,7 +100,7 @@ def value_axis(axis, ax, display: str | None, lang: Lang, currency: str, most: i
         axis.set_ticks([])
         ax.spines["bottom"].set_visible(False)
         return
-    axis.set_major_locator(MaxNLocator(most))
+    axis.set_major_locator(MaxNLocator(most, integer=display == "count"))
     axis.set_major_formatter(FuncFormatter(lambda v, _: plain_number(v, display, lang, currency)))
 
 
