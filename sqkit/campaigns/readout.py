@@ -23,7 +23,7 @@ from sqkit.trials.randomisation import Randomisation, randomisation
 from sqkit.trials.uplift import Qini, Segments, by_segment, cells_of, qini
 
 __all__ = [
-    "ALPHA", "Amount", "ArmReading", "Looks", "Money", "ReadOut", "Uplift", "overview", "planned_ratio", "read_out", "redemptions", "uplift",
+    "ALPHA", "Amount", "ArmReading", "Between", "Looks", "Money", "ReadOut", "Uplift", "overview", "planned_ratio", "read_out", "redemptions", "uplift",
 ]  # fmt: skip
 
 ALPHA = 0.05
@@ -143,6 +143,17 @@ class ArmReading:
 
 
 @dataclass(frozen=True)
+class Between:
+    """One treated arm against another on one outcome; p adjusted over all such comparisons of the campaign."""
+
+    arm: str
+    other: str
+    measure: str
+    effect: Effect
+    adjusted_p: float
+
+
+@dataclass(frozen=True)
 class ReadOut:
     """One campaign read out; `arms` is empty where there is no holdout, and then no effect can be told."""
 
@@ -153,6 +164,7 @@ class ReadOut:
     arms: tuple[ArmReading, ...]
     looks: Looks | None
     tills: int
+    between: tuple[Between, ...] = ()
 
     @property
     def verdict(self) -> Verdict:
@@ -227,7 +239,7 @@ def read_out(reading: Reading, campaign_id: str) -> ReadOut:
                 SEEN * e.se / e.control if e.control and e.control > 0 else math.nan, share, undiluted,
             )
         )  # fmt: skip
-    return ReadOut(one, sample, members_p, contact, tuple(arms), _looks(one, arms[0]), frame.attrs["tills"])
+    return ReadOut(one, sample, members_p, contact, tuple(arms), _looks(one, arms[0]), frame.attrs["tills"], _between(one, frame))
 
 
 @remembered
@@ -372,6 +384,21 @@ def _others(one: Trial, frame: pd.DataFrame, arm: str, primary: str) -> tuple[tu
     told = [i for i, (_, e) in enumerate(found) if not math.isnan(e.p)]
     adjusted = dict(zip(told, stats.holm([found[i][1].p for i in told]), strict=True))
     return tuple((name, e, adjusted.get(i, 1.0)) for i, (name, e) in enumerate(found))
+
+
+def _between(one: Trial, frame: pd.DataFrame) -> tuple[Between, ...]:
+    """Compare the treated arms with each other: on the primary outcome, and on spend where it is another."""
+    outcome, den, pre = _primary(one, frame)
+    asked = [(outcome, den, pre)] + [("m_spend", None, None)] * ("spend" in one.measures and outcome != "m_spend")
+    found = [
+        (a, b, measure, effect(frame, outcome=measure, denominator=below, pre=before, control=b, treated=a, stratum="stratum"))
+        for measure, below, before in asked
+        for i, a in enumerate(one.treated)
+        for b in one.treated[i + 1 :]
+    ]
+    adjusted = stats.holm([1.0 if math.isnan(e.p) else e.p for *_, e in found])
+    names = {"orders_during": "orders"}
+    return tuple(Between(a, b, names.get(m, m.removeprefix("m_")), e, p) for (a, b, m, e), p in zip(found, adjusted, strict=True))
 
 
 def _money(reading: Reading, one: Trial, frame: pd.DataFrame, arm: str) -> Money | None:

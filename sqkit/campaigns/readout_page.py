@@ -62,10 +62,15 @@ def _what(outs: Sequence[ReadOut], redeemed: Sequence[tuple[str, Interval]], lan
                         "readout_what_item", lang, name=view.title_of(o, lang, a), measure=parts["measure"], lift=parts["lift"]
                     )
                 )
+        if len(held) == 1:
+            return phrase("readout_what_works_one", lang, list=join(items, lang, "item_separator"))
         n_works = number(len(works), "trial_units", "count", lang)
         return phrase("readout_what_works", lang, n=n, n_works=n_works, list=join(items, lang, "item_separator"))
     sees = min((a.sees for o in held for a in o.arms if a.verdict in ("cannot_tell", "running")), default=math.nan)
-    return phrase("readout_what_none", lang, n=n, sees=number(sees, "trial_sees", "share", lang))
+    told = {"sees": number(sees, "trial_sees", "share", lang)}
+    if len(held) == 1:
+        return phrase("readout_what_none_one", lang, name=view.title_of(first, lang), **told)
+    return phrase("readout_what_none", lang, n=n, **told)
 
 
 def _why(reading: Reading, outs: Sequence[ReadOut], lang: Lang) -> Text:

@@ -15,7 +15,7 @@ from sqkit.reading import Reading
 from sqkit.stats import Interval
 
 __all__ = [
-    "COLUMNS", "LEVEL", "MEASURES", "NAMED", "OTHER_COLUMNS", "SAMPLE_COLUMNS", "best_of", "contact_notes", "forest_note",
+    "BETWEEN_COLUMNS", "COLUMNS", "LEVEL", "MEASURES", "NAMED", "OTHER_COLUMNS", "SAMPLE_COLUMNS", "best_of", "between_rows", "contact_notes", "forest_note",
     "forest_rows", "forest_title", "lead", "lift_parts", "looks_notes", "measure_name", "no_effect", "other_rows", "read_rows",
     "redeemed_note", "redeemed_rows", "redeemed_title", "sample_note", "sample_rows", "sample_title", "shown", "title_of",
     "untold_forest", "value_of", "with_holdout",
@@ -29,6 +29,10 @@ MEASURES = {
     "net_sales": ("trial_net_sales", "price", 100.0), "order_value": ("trial_order_value", "price", 100.0),
     "visit": ("visit_rate", "share", 1.0), "conversion": ("conversion_rate", "share", 1.0), "spend": ("spend_per_recipient", "price", 1.0),
     "paid_cny": ("trial_outcome", "price", 1.0),
+}  # fmt: skip
+BETWEEN_COLUMNS = {
+    "arm": "readout_col_arms", "measure": "readout_col_measure", "treated": "readout_col_first", "control": "readout_col_second",
+    "lift": "readout_col_lift", "verdict": "readout_col_verdict",
 }  # fmt: skip
 SAMPLE_COLUMNS = {
     "campaign": "readout_col_campaign", "days": "readout_col_days", "drawn": "readout_col_drawn", "ratio": "readout_col_ratio",
@@ -118,6 +122,8 @@ def sample_title(outs: Sequence[ReadOut], lang: Lang) -> Text:
         return phrase("readout_title_no_holdout", lang)
     bad = next((o for o in held if o.verdict == "broken"), None)
     if bad is None:
+        if len(held) == 1:
+            return phrase("readout_sample_title_one", lang, name=title_of(held[0], lang))
         return phrase("readout_sample_title", lang, n=number(len(held), "trial_units", "count", lang))
     counts = bad.sample.counts
     told = {"control": counts[bad.trial.control], "treated": sum(v for k, v in counts.items() if k != bad.trial.control)}
@@ -233,11 +239,18 @@ def forest_note(outs: Sequence[ReadOut], lang: Lang) -> Text:
     """Return the small print of the forest."""
     held = with_holdout(outs)
     n = sum(a.verdict not in ("not_enough", "broken") for o in held for a in o.arms)
+    if not n:
+        return raw("")
+    before = raw("")
+    if any(a.effect.method.endswith("_cuped") for o in held for a in o.arms):
+        before = phrase("readout_forest_before", lang)
     few = [title_of(o, lang) for o in held if any(a.randomised is not None for a in o.arms)]
     note = raw("")
     if few:
         note = phrase("readout_forest_few", lang, names=join(few, lang))
-    return phrase("readout_forest_note", lang, level=fixed(LEVEL), n=number(n, "trial_units", "count", lang), few=note)
+    return phrase(
+        "readout_forest_note", lang, level=fixed(LEVEL), n=number(n, "trial_units", "count", lang), before=before, few=note
+    )
 
 
 def untold_forest(outs: Sequence[ReadOut], lang: Lang) -> tuple[Text, Text, Text] | None:
@@ -300,6 +313,24 @@ def _lifted(value: float, low: float, high: float, lang: Lang) -> Text:
     return phrase(
         "readout_value_interval", lang, value=shown_of, interval=interval(low, high, "trial_lift", "share", lang, signed=True)
     )
+
+
+def between_rows(reading: Reading, out: ReadOut | None, lang: Lang) -> list[dict]:
+    """Return the treated arms of a campaign against each other; no row with a single one."""
+    rows = []
+    for b in () if out is None else out.between:
+        e, side = b.effect, "readout_verdict_cannot_tell"
+        if b.adjusted_p < 0.05:
+            side = _SIDE["works" if e.difference > 0 else "harm"]
+        rows.append(
+            {
+                "arm": phrase("readout_against", lang, arm=code(b.arm, lang), other=code(b.other, lang)),
+                "measure": measure_name(b.measure, lang), "treated": value_of(e.treated, b.measure, reading, lang),
+                "control": value_of(e.control, b.measure, reading, lang), "lift": _lifted(e.lift, e.lift_low, e.lift_high, lang),
+                "verdict": phrase(side, lang),
+            }
+        )  # fmt: skip
+    return rows
 
 
 def looks_notes(outs: Sequence[ReadOut], lang: Lang) -> list[Text]:
