@@ -12,11 +12,14 @@ from sqkit.trials.interrupted import LEAST_PLACEBOS, Span
 from sqkit.trials.panel import PanelEffect
 
 __all__ = [
-    "PANEL_COLUMNS", "SERIES_COLUMNS", "panel_note", "panel_rows", "panel_title", "series_dots", "series_note", "series_rows", "series_title",
-    "untold_series",
+    "LIMITS", "PANEL_COLUMNS", "REFERENCES", "SERIES_COLUMNS", "SHOWN", "panel_note", "panel_rows", "panel_title", "series_dots", "series_note", "series_rows", "series_title",
+    "sheets", "untold_series",
 ]  # fmt: skip
 
 LIFT = "natural_lift"
+SHOWN = [LIFT, "natural_extra", "natural_net_value"]
+LIMITS = ["natural_limits"]
+REFERENCES = ["readout_references", "natural_references"]
 SERIES_COLUMNS = {
     "campaign": "natural_col_campaign", "window": "natural_col_window", "after": "natural_col_after", "net": "natural_col_net",
     "value": "natural_col_value", "verdict": "natural_col_verdict",
@@ -181,3 +184,25 @@ def panel_title(found: Natural, lang: Lang) -> Text:
 def panel_note(lang: Lang) -> Text:
     """Return the small print of the table of panels."""
     return phrase("natural_panel_note", lang)
+
+
+def sheets(found: Natural, lang: Lang) -> dict[str, pd.DataFrame]:
+    """Return both tables of the section by sheet title: exact numbers, money in major units."""
+    panels = [
+        {
+            "campaign_id": p.campaign_id, "name": p.name, "level": p.level, "first": p.first, "last": p.last, "method": e.method, "lift": e.lift,
+            "low": e.low, "high": e.high, "p": e.p, "pretrend_p": e.pretrend_p, "n_treated": e.n_treated, "n_control": e.n_control,
+            "weeks_before": p.weeks_before, "weeks_during": p.weeks_during, "reason": e.reason,
+        }
+        for p in found.panels for e in (p.did, p.synthetic) if e is not None
+    ]  # fmt: skip
+    series = [
+        {
+            "campaign_id": i.campaign_id, "name": i.name, "measure": i.measure, "first": i.first, "last": i.last, "span": kind,
+            "actual": s.actual, "expected": s.expected, "lift": s.lift, "low": s.low, "high": s.high, "p": s.p, "p_holm": i.p_holm,
+            "n_placebos": i.found.n_placebos, "cost_cny": i.cost_fen / 100, "festival": i.festival,
+        }
+        for i in found.interruptions for kind in ("window", "after", "both") if (s := getattr(i.found, kind)) is not None
+    ]  # fmt: skip
+    titled = {"natural_sheet_panels": panels, "natural_sheet_series": series}
+    return {phrase(key, lang).plain: pd.DataFrame(rows) for key, rows in titled.items() if rows}
