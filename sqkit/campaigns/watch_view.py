@@ -223,6 +223,8 @@ def chart_note(alarm: Alarm, reading: Reading, lang: Lang) -> Text:
         first = alarm.series.month_on.iloc[0] if len(alarm.series) else reading.as_of
         return phrase("watch_note_promotion", lang, span=words.span(reading, Period(first, reading.as_of), lang), **told)
     usual = _told(_fact(alarm, "usual"), "watch_went", "share", lang)
+    if not alarm.facts["n_referrers"]:
+        return phrase("watch_note_fraud_none", lang, day=day, **told)
     repeat = _told(_fact(alarm, "no_repeat"), "watch_no_repeat", "share", lang)[0]
     others = _told(_fact(alarm, "no_repeat_usual"), "watch_no_repeat", "share", lang)[0]
     return phrase(

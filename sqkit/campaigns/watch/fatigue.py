@@ -31,7 +31,8 @@ def check(reading: Reading) -> Alarm:
     search). Leaving from then on is compared with the time before by observed over expected: what is expected of a group and week
     follows from how long its members had been in it (leaving slows with time in a group, and newcomers come in waves). Members
     whom staff removed did not leave. The p-value is the larger of the two, so that neither a rise in posts nor a wave alone raises the
-    alarm. Whether posts are the cause is read within weeks: log hazard per doubling of posts, posts as the mean over the week of those of the last
+    alarm. Where posts rose in some stores only, the others are what leaving is
+    compared with (difference in differences). Whether posts are the cause is also read within weeks: log hazard per doubling of posts, posts as the mean over the week of those of the last
     seven days, with a level per group and per week (so a rise everywhere at once says nothing here); causal as far as the choice of which group gets a post is free of
     what makes members leave.
 
@@ -50,52 +51,45 @@ def check(reading: Reading) -> Alarm:
     n_groups = cells.group_id.nunique() if len(cells) else 0
     if posts.empty or n_groups < LEAST_GROUPS:
         return Alarm("fatigue", FINDING, "not_enough_data", reason="few_groups", n_clusters=n_groups)
-    weekly = posts.groupby("age").posts.mean().sort_index(ascending=False)
-    weekly = weekly[weekly.index < WEEKS]
-    if len(weekly) < LEAST_BEFORE + LAST.start or cells.left.sum() < LEAST_LEFT:
-        return Alarm("fatigue", FINDING, "not_enough_data", reason="few_left", n=int(cells.left.sum()), n_clusters=n_groups)
-    weeks, _, p_posts = step(np.log(weekly.to_numpy() + 0.5), LAST, LEAST_BEFORE)
-    cells = cells[cells.age.isin(weekly.index)]
-    before = cells[cells.age >= weeks]
-    rates = before.groupby("band").left.sum() / before.groupby("band").days.sum()
+    weeks_known = int(posts.age[posts.age < WEEKS].nunique())
+    n_left = int(cells.left.sum())
+    if weeks_known < LEAST_BEFORE + LAST.start or n_left < LEAST_LEFT:
+        return Alarm("fatigue", FINDING, "not_enough_data", reason="few_left", n=n_left, n_clusters=n_groups)
+    posts = posts[posts.age < WEEKS]
+    stores, weeks, p_posts = _affected(posts)
+    cells = cells[cells.age.isin(posts.age.unique())]
+    before = cells[cells.age >= weeks].groupby("band")[["left", "days"]].sum().reindex(range(len(BANDS) + 1))
+    rates = (before.left / before.days).ffill().bfill()
     cells = cells.assign(expected=cells.band.map(rates).fillna(0.0) * cells.days)
     both = cells.groupby(["group_id", "store_id", "age"], as_index=False)[["left", "expected"]].sum()
-    both = both.merge(posts, on=["group_id", "age"], how="left").dropna(subset=["posts"])
-    ratio, excess, error, df = _wave(both, weeks)
-    if not np.isfinite(error):
-        return Alarm("fatigue", FINDING, "not_enough_data", reason="few_left", n=int(cells.left.sum()), n_clusters=n_groups)
-    p_wave = tail(np.log(ratio) / error, df)
-    rise = _rise(both, weeks)
-    p = max(p_posts, p_wave)
-    if not (rise.value >= LEAST_RISE and rise.low > 1):
-        p = max(p, 0.5)
+    both = both.merge(posts.drop(columns="store_id"), on=["group_id", "age"])
+    is_hit = both.store_id.isin(stores) if stores else np.ones(len(both), bool)
+    hit = both[is_hit]
+    log_ratio, error, df = _wave(hit, weeks)
+    if stores:
+        rest, rest_error, rest_df = _wave(both[~is_hit], weeks)
+        log_ratio, error, df = log_ratio - rest, float(np.hypot(error, rest_error)), min(df, rest_df)
+    if not np.isfinite(log_ratio):
+        return Alarm("fatigue", FINDING, "not_enough_data", reason="few_left", n=n_left, n_clusters=n_groups)
+    p_wave = tail(log_ratio / error, df)
+    rise = _rise(hit, weeks)
+    is_rise = rise.value >= LEAST_RISE and rise.low > 1
+    p = max(p_posts, p_wave) if is_rise else max(p_posts, p_wave, 0.5)
     doubling = _doubling(both)
-    half = 1.96 * error
-    a_month = MONTH_DAYS / 7 / weeks
-    effect = Estimate.of(np.log(ratio), half).exp()
-    new = both[both.age < weeks]
-    loss = Estimate(*(new.left.sum() * (1 - 1 / r) * a_month for r in (effect.value, effect.low, effect.high)))
-    told = posts.groupby(posts.age < weeks).posts.mean()
-    shown = both.groupby("age").agg(left=("left", "sum"), expected=("expected", "sum")).sort_index(ascending=False)
-    shown = pd.DataFrame(
-        {
-            "week_on": [reading.as_of - timedelta(days=7 * int(a) + 6) for a in weekly.index],
-            "posts": weekly.to_numpy(),
-            "leaving": (shown.left / shown.expected.where(shown.expected > 0)).reindex(weekly.index).to_numpy(),
-            "is_after": weekly.index.to_numpy() < weeks,
-        }
-    )
+    effect = Estimate.of(log_ratio, 1.96 * error).exp()
+    now = hit.left[hit.age < weeks].sum() * MONTH_DAYS / 7 / weeks
+    told = hit.groupby(hit.age < weeks).posts.mean()
     return Alarm(
         "fatigue",
         FINDING,
         "not_found",
         p=p,
         since=reading.as_of - timedelta(days=7 * weeks - 1),
-        stores=_stores(both, weeks),
+        stores=stores,
         effect=effect,
-        loss=loss,
-        is_causal=doubling.is_told and doubling.low > 1,
-        n=int(both.left.sum()),
+        loss=Estimate(*(now * (1 - 1 / m) for m in (effect.value, effect.low, effect.high))),
+        is_causal=bool(stores) or (doubling.is_told and doubling.low > 1),
+        n=n_left,
         n_clusters=n_groups,
         facts={
             "posts": rise,
@@ -106,7 +100,40 @@ def check(reading: Reading) -> Alarm:
             "p_posts": p_posts,
             "p_wave": p_wave,
         },
-        series=shown,
+        series=_series(reading, hit, weeks),
+    )
+
+
+def _affected(posts: pd.DataFrame) -> tuple[tuple[str, ...], int, float]:
+    """Return the stores where posts rose (empty for everywhere), for how many weeks, and how sure: corrected for weeks and stores.
+
+    Stores are looked at one by one; where some rose and others did not, the start is that of those that did, and the others are what they
+    are held against. Else all groups together are looked at.
+    """
+    table = posts.pivot_table(index="age", columns="store_id", values="posts", aggfunc="mean").sort_index(ascending=False)
+    rose = {}
+    for store in table.columns:
+        weekly = table[store].dropna()
+        weeks, change, p = step(np.log(weekly.to_numpy() + 0.5), LAST, LEAST_BEFORE)
+        if p * len(table.columns) < 0.01 and change >= np.log(LEAST_RISE):
+            rose[store] = p * len(table.columns)
+    some = 0 < len(rose) < len(table.columns)
+    mine = posts[posts.store_id.isin(list(rose))] if some else posts
+    weekly = mine.groupby("age").posts.mean().sort_index(ascending=False)
+    weeks, _, p = step(np.log(weekly.to_numpy() + 0.5), LAST, LEAST_BEFORE)
+    return (tuple(sorted(rose)), weeks, min(1.0, max(p, min(rose.values())))) if some else ((), weeks, p)
+
+
+def _series(reading: Reading, hit: pd.DataFrame, weeks: int) -> pd.DataFrame:
+    shown = hit.groupby("age").agg(left=("left", "sum"), expected=("expected", "sum"), posts=("posts", "mean"))
+    shown = shown.sort_index(ascending=False).reset_index()
+    return pd.DataFrame(
+        {
+            "week_on": [reading.as_of - timedelta(days=7 * int(a) + 6) for a in shown.age],
+            "posts": shown.posts,
+            "leaving": shown.left / shown.expected.where(shown.expected > 0),
+            "is_after": shown.age < weeks,
+        }
     )
 
 
@@ -139,6 +166,7 @@ def _posts(reading: Reading) -> pd.DataFrame:
     """
     day = f"DATE '{reading.as_of.isoformat()}'"
     store = f"AND g.store_id = '{reading.store}'" if reading.store else ""
+    home = "''" if reading.source.missing("groups.store_id") else "coalesce(g.store_id, '')"
     sql = f"""
     WITH each AS (
         SELECT group_id, CAST(date_diff('day', CAST(sent_at AS DATE), {day}) AS INTEGER) AS days
@@ -150,7 +178,7 @@ def _posts(reading: Reading) -> pd.DataFrame:
             UNION ALL SELECT group_id, days // 7 - 1, 0, (6 - days % 7) / 7 FROM each
         ) AS parts GROUP BY 1, 2
     )
-    SELECT g.group_id, CAST(a AS INTEGER) AS age, CAST(coalesce(s.posts, 0) AS DOUBLE) AS posts,
+    SELECT g.group_id, {home} AS store_id, CAST(a AS INTEGER) AS age, CAST(coalesce(s.posts, 0) AS DOUBLE) AS posts,
            CAST(coalesce(s.felt, 0) AS DOUBLE) AS felt
     FROM groups AS g CROSS JOIN range(least((SELECT coalesce(max(age), 0) FROM sent), {WEEKS})) AS w(a)
     LEFT JOIN sent AS s ON s.group_id = g.group_id AND s.age = a
@@ -163,8 +191,8 @@ def _posts(reading: Reading) -> pd.DataFrame:
     return reading.engine.execute(sql).df()
 
 
-def _wave(both: pd.DataFrame, weeks: int) -> tuple[float, float, float, float]:
-    """Return leaving now over before, members lost beyond it, the error of its logarithm and its degrees of freedom.
+def _wave(both: pd.DataFrame, weeks: int) -> tuple[float, float, float]:
+    """Return the logarithm of leaving now over before, its error and its degrees of freedom.
 
     The error is the larger of two: over groups, and over weeks (a wave is shared by all groups of a week).
     """
@@ -172,7 +200,7 @@ def _wave(both: pd.DataFrame, weeks: int) -> tuple[float, float, float, float]:
     o_new, e_new = both.left[new].sum(), both.expected[new].sum()
     o_old, e_old = both.left[~new].sum(), both.expected[~new].sum()
     if min(o_new, e_new, o_old, e_old) <= 0:
-        return np.nan, np.nan, np.nan, 1.0
+        return np.nan, np.nan, 1.0
     ratio = (o_new / e_new) / (o_old / e_old)
     share = pd.Series(
         np.where(new, (both.left - o_new / e_new * both.expected) / o_new, -(both.left - o_old / e_old * both.expected) / o_old),
@@ -186,7 +214,7 @@ def _wave(both: pd.DataFrame, weeks: int) -> tuple[float, float, float, float]:
         sizes.append(n)
     worst = int(np.argmax(errors))
     floor = np.sqrt(1 / o_new + 1 / o_old)
-    return float(ratio), float(o_new * (1 - 1 / ratio)), float(max(errors[worst], floor)), float(sizes[worst] - 2)
+    return float(np.log(ratio)), float(max(errors[worst], floor)), float(sizes[worst] - 2)
 
 
 def _rise(both: pd.DataFrame, weeks: int) -> Estimate:
@@ -216,16 +244,3 @@ def _doubling(both: pd.DataFrame) -> Estimate:
         np.log2(used.felt.to_numpy() + 1.0)[:, None],
     )
     return Estimate() if fit is None else fit.estimate().exp()
-
-
-def _stores(both: pd.DataFrame, weeks: int) -> tuple[str, ...]:
-    """Stores where posts rose; empty where they rose in all."""
-    part = (
-        both.assign(is_new=both.age < weeks)
-        .pivot_table(index="store_id", columns="is_new", values="posts", aggfunc="mean")
-        .dropna()
-    )
-    if part.shape[1] < 2:
-        return ()
-    rose = part[True] >= LEAST_RISE * part[False]
-    return () if rose.all() else tuple(part.index[rose])

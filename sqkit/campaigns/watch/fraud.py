@@ -75,7 +75,16 @@ def check(reading: Reading) -> Alarm:
     if heavy.empty:
         most = int(counts.n.max())
         p = max(0.5, 1 - (1 - q ** (most - 1)) ** len(counts))
-        return Alarm("fraud", FINDING, "not_found", p=p, n=len(recent), n_clusters=len(counts), facts=common | {"n_referrers": 0})
+        return Alarm(
+            "fraud",
+            FINDING,
+            "not_found",
+            p=p,
+            n=len(recent),
+            n_clusters=len(counts),
+            facts=common | {"n_referrers": 0},
+            series=_series(recent, heavy),
+        )
     judged = []
     for store, part in heavy.groupby("store_id"):
         mine = recent[(recent.store_id == store) & recent.referrer.isin(part.referrer)]

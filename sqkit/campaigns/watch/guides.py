@@ -42,14 +42,14 @@ def check(reading: Reading) -> Alarm:
     number, with a level per book and per week: the change of the books whose guide left, against those whose guide stayed (difference in differences); books are
     the clusters. If more guides left within 7 or 14 days than their usual pace explains, that wave is what is measured (where two or
     more of a store left, if there are such stores), else all who left.
-    Weeks after other departures are left out. Causal as far as books would have moved alike without it (``facts["ahead"]``: their
+    Weeks after other departures are left out. Causal as far as books would have moved alike without it, and said so only where they did before (``facts["ahead"]``: their
     difference in weeks 5 to 12 before against the last four).
 
     Returns
     -------
     Alarm
         ``effect``: multiple of orders; ``loss``: orders a month, over the last four weeks; ``money``: fen a month.
-        ``facts``: ``n_left`` (books), ``n_books``, ``is_wave``, ``p_wave``, ``ahead`` (Estimate), ``within`` (the effect against books
+        ``facts``: ``n_left`` (books), ``n_books``, ``departures`` (days), ``is_wave``, ``p_wave``, ``ahead`` (Estimate), ``within`` (the effect against books
         of the same store and week, Estimate), ``last_on``. ``series``: weeks from the departure, multiple, low, high.
         Smallest sample: 3 books left, 5 that were not, 200 orders.
     """
@@ -95,6 +95,7 @@ def check(reading: Reading) -> Alarm:
     loss = Estimate(*(monthly * (1 / m - 1) for m in (effect.value, effect.high, effect.low)))
     within = _fit(cells, ["after"], by_store=True)
     ahead = _fit(cells[cells.after == 0], ["lead"])
+    early = NONE if ahead is None else ahead.estimate(df=df).exp()
     return Alarm(
         "guides",
         FINDING,
@@ -105,7 +106,7 @@ def check(reading: Reading) -> Alarm:
         effect=effect,
         loss=loss,
         money=loss.times(panel.value_fen),
-        is_causal=True,
+        is_causal=not (early.is_told and not early.low <= 1 <= early.high),
         n=int(cells.orders.sum()),
         n_clusters=treated + stayed,
         facts={
@@ -114,7 +115,8 @@ def check(reading: Reading) -> Alarm:
             "is_wave": is_wave,
             "p_wave": p_wave,
             "last_on": watched.left_on.max(),
-            "ahead": NONE if ahead is None else ahead.estimate(df=df).exp(),
+            "ahead": early,
+            "departures": tuple(watched.left_on),
             "within": NONE if within is None else within.estimate(df=df).exp(),
         },
         series=_course(cells, df),

@@ -139,8 +139,8 @@ def _days(reading: Reading) -> pd.DataFrame:
     days["is_apart"] = _unusual(reading, first.date(), last.date())
     log = np.log(days.orders + 0.5)
     around = log.rolling(2 * NEAR + 1, center=True, min_periods=NEAR).median()
-    weekday = (log - around)[~days.is_apart].groupby(days.on_day.dt.weekday).mean()
-    days["adjusted"] = log - days.on_day.dt.weekday.map(weekday).fillna(0.0)
+    weekday = (log - around)[~days.is_apart].groupby(days.on_day.dt.day_of_week).mean()
+    days["adjusted"] = log - days.on_day.dt.day_of_week.map(weekday).fillna(0.0)
     days["apart"] = days.adjusted - days.adjusted.rolling(2 * NEAR + 1, center=True, min_periods=NEAR).median()
     return days
 
