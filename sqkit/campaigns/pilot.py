@@ -17,6 +17,7 @@ __all__ = ["Pilot", "sample_value"]
 
 KNOTS = (0.1, 0.3, 0.5, 0.7, 0.9)
 YEAR_WEEKS = 52.0
+NOTHING = 0.01  # of profit's spread: news worth less is worth nothing
 
 
 @dataclass(frozen=True)
@@ -140,10 +141,9 @@ def sample_value(
     delay = max(0.0, expected) * min(1.0, weeks / YEAR_WEEKS)
     net = sample - cost - delay
     is_safe = expected > 0 and lost <= loss_limit
-    if net > 0 or (not is_safe and sample - cost > 0):
-        advice = "pilot"
-    else:
-        advice = "go" if is_safe else "do_not"
+    least = NOTHING * float(profit.std())
+    is_worth = net > least or (not is_safe and sample - cost > least)
+    advice = "pilot" if is_worth else "go" if is_safe else "do_not"
     return Pilot(
         parameter, expected, lost, perfect, sample, max(0.0, sample - spread), sample + spread, cost, delay, net, float((known > 0).mean()), advice,
     )  # fmt: skip

@@ -18,7 +18,7 @@ from scipy.special import ndtri
 from sqkit.campaigns.model import Range
 from sqkit.errors import InputError
 
-__all__ = ["Surface", "delta_of_draws", "sobol", "sobol_of_draws", "surface", "tornado"]
+__all__ = ["Surface", "delta_of_draws", "scores_of", "sobol", "sobol_of_draws", "surface", "tornado"]
 
 LEAST_DRAWS = 200
 CLASSES, SHUFFLES = 10, 99
@@ -101,7 +101,8 @@ def _terms(scores: np.ndarray, crossed: tuple[int, ...]) -> np.ndarray:
     return np.column_stack([np.ones(len(scores)), scores, scores**2 - 1, *products])
 
 
-def _scores(values: np.ndarray) -> np.ndarray:
+def scores_of(values: np.ndarray) -> np.ndarray:
+    """Return the normal scores of each column: the ranks of the draws on the scale of a standard normal."""
     ranks = np.argsort(np.argsort(values, axis=0, kind="stable"), axis=0, kind="stable")
     return ndtri((ranks + 0.5) / len(values))
 
@@ -131,7 +132,7 @@ def surface(parameters: pd.DataFrame, output: np.ndarray) -> Surface:
         With fewer than 200 draws, or draws that do not match.
     """
     drawn, values = _varied(parameters, output)
-    scores = _scores(drawn.to_numpy(float)) if drawn.shape[1] else np.empty((len(values), 0))
+    scores = scores_of(drawn.to_numpy(float)) if drawn.shape[1] else np.empty((len(values), 0))
     moves = np.abs(scores.T @ (values - values.mean()))
     most = min(CROSSED, max(2, int(np.sqrt(len(values) / 10))))
     crossed = tuple(sorted(np.argsort(-moves, kind="stable")[:most].tolist()))
