@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 from sqkit.campaigns.mechanics import Mechanic, Parameter, general
-from sqkit.campaigns.model import Calibration, Plan, Population, Range
+from sqkit.campaigns.model import Calibration, Plan, Population, Range, Step
 from sqkit.errors import ContractError, unknown
 
 __all__ = ["problems", "refuse"]
 
+PRICES = {"reward": "fen", "chain": "reward", "bring": "reward", "packet": "pool", "ramp": "store_fen"}  # what a stage pays by
 CELLS = ("store_id", "group_id", "segment", "n_members", "orders_week", "capacity", "present")
 
 
@@ -110,28 +112,37 @@ def _steps(
             found += (
                 _within(f"{where}: {name}", given, own[name]) if name in own else [unknown("parameter", name, sorted(own), where)]
             )
-        found += _price(where, step, calibration, plan, own)
+        found += _price(where, step, records[step.mechanic], calibration, plan.constraints.budget_fen, own)
         for j, other in enumerate(plan.steps[: i - 1], start=1):
             found += _overlap(j, other, i, step)
     return found
 
 
-def _price(where: str, step, calibration: Calibration, plan: Plan, own: Mapping[str, Parameter]) -> list[str]:
-    """Say when the budget does not buy one reward."""
-    found = []
-    for name, parameter in own.items():
-        if not name.endswith("_fen") or not parameter.id.startswith(step.mechanic):
-            continue
-        given = step.settings.get(name, calibration.get(parameter.id, parameter.default))
-        price = given.low if isinstance(given, Range) else float(given)
-        if price > plan.constraints.budget_fen:
-            found.append(
-                f"{where}: a budget of {plan.constraints.budget_fen:g} fen buys no {name} of {price:g} fen. Allowed: from {price:g}"
-            )
-    return found
+def _price(
+    where: str, step: Step, record: Mechanic, calibration: Calibration, budget: float, own: Mapping[str, Parameter]
+) -> list[str]:
+    """Say when the budget does not buy one reward of the step, the cheapest it has."""
+
+    def low(name: str) -> float:
+        given = step.settings.get(name, calibration.get(own[name].id, own[name].default))
+        return given.low if isinstance(given, Range) else float(given)
+
+    prices = {}
+    for stage in record.stages:
+        names = [f"offer_fen_{x}" for x in "abcd"] if stage.kind == "letters" else [stage.reads.get(PRICES.get(stage.kind, ""))]
+        if stage.kind == "discount":
+            names = [[stage.reads["share"], "order_value_fen"]]
+        for name in names:
+            if name is not None:
+                parts = name if isinstance(name, list) else [name]
+                prices[" x ".join(parts)] = math.prod(low(part) for part in parts)
+    if not prices or budget < 0 or min(prices.values()) <= budget:
+        return []
+    name, price = min(prices.items(), key=lambda item: item[1])
+    return [f"{where}: a budget of {budget:g} fen buys no {name} of {price:g} fen. Allowed: from {price:g}"]
 
 
-def _overlap(j: int, first, i: int, second) -> list[str]:
+def _overlap(j: int, first: Step, i: int, second: Step) -> list[str]:
     if first.mechanic != second.mechanic:
         return []
     both = set(first.segments) & set(second.segments) if first.segments and second.segments else {"all"}

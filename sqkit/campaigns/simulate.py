@@ -13,7 +13,7 @@ from sqkit.campaigns.cells import World, layout, levels, value_of, world
 from sqkit.campaigns.checks import refuse
 from sqkit.campaigns.mechanics import Mechanic, general, mechanics
 from sqkit.campaigns.model import Calibration, Constraints, Forecast, Plan, Population, Range
-from sqkit.campaigns.stages import KINDS, pressure
+from sqkit.campaigns.stages import KINDS, pressure, settle
 from sqkit.campaigns.turns import Turn, runs
 from sqkit.policy import cap, policy
 
@@ -151,6 +151,7 @@ def _week(
     confirmed = shared["confirmed_share"][:, None] if state.limits.has_confirmation else 1.0
     factor = np.maximum(np.minimum(usual[:, None] + load * kept * confirmed, state.cap) / usual[:, None], 1)
     state.dull = None
+    settle(state, week, shared)
     running.sort(key=lambda row: not known[plan.steps[row[0]].mechanic].is_event)
     for i, age, stages in running:
         cells, after = state.plan.targets[i], known[plan.steps[i].mechanic].after_weeks

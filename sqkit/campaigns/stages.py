@@ -15,7 +15,7 @@ from sqkit.campaigns.cells import World, value_of
 from sqkit.campaigns.mechanics import Stage
 from sqkit.campaigns.turns import Turn, picked, thin
 
-__all__ = ["KINDS", "pressure"]
+__all__ = ["KINDS", "pressure", "settle"]
 
 
 def post(world: World, turn: Turn, stage: Stage) -> None:
@@ -173,14 +173,18 @@ def borrow(world: World, turn: Turn, stage: Stage) -> None:
             world.binds("horizon", part > 0)
 
 
-def pressure(world: World, week: int, factor: np.ndarray, values: Mapping[str, np.ndarray]) -> None:
-    """Let members quit because of more posts than usual; who quit earlier no longer orders, who was gained earlier does."""
+def settle(world: World, week: int, values: Mapping[str, np.ndarray]) -> None:
+    """Count, before a week's offers, the orders that lost members no longer place and those of people gained earlier."""
     world.taken[:, week] += world.rng.poisson(world.missing)
     came = world.rng.poisson(world.coming)
     world.orders[:, week] += came
     revenue = value_of(world.rng, came, values["order_value_fen"], values["order_value_cv"]) * (1 - values["refund_share"])
     world.revenue += revenue
     world.margin += revenue * values["margin_share"]
+
+
+def pressure(world: World, week: int, factor: np.ndarray, values: Mapping[str, np.ndarray]) -> None:
+    """Let members quit, after a week's offers, because of more posts than usual."""
     if not world.limits.has_fatigue or (factor <= 1).all():
         return
     usual = values["quit_week"][:, None]
