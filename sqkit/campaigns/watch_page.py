@@ -21,13 +21,13 @@ def three_sentences(found: Watch, reading: Reading, lang: Lang) -> list[Text]:
     counts = {"found": len(found.found), "clear": len(found.alarms) - len(found.found) - len(untold), "untold": len(untold)}
     everything = phrase("watch_page_all", lang, **{k: fixed(v) for k, v in counts.items()})
     if found.found:
-        todo = phrase("watch_page_do", lang, action=phrase(f"watch_do_{found.found[0].check}", lang))
+        todo = sentence(phrase("watch_page_do", lang, action=phrase(f"watch_do_{found.found[0].check}", lang)), lang)
     elif counts["clear"]:
         todo = phrase("watch_page_do_none", lang)
     else:
         told = view.untold(untold[0], reading, lang)
-        todo = phrase("watch_page_do_untold", lang, need=told[2])
-    return [sentence(t, lang) for t in (view.headline(found, reading, lang), everything, todo)]
+        todo = sentence(phrase("watch_page_do_untold", lang, need=told[2]), lang)
+    return [view.headline(found, reading, lang), everything, todo]
 
 
 def promotion_lines(alarm: Alarm, reading: Reading, lang: Lang) -> list[dict]:
