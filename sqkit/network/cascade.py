@@ -13,7 +13,7 @@ from sqkit.network.contacts import Contacts, Ties, spread
 __all__ = ["Cascades", "cascade"]
 
 DENSE = 0.25  # above this chance one draw per tie is cheaper than jumping from one used tie to the next
-SPARSE = 50  # with more than 1 of so many people named at once, a pass over everybody is cheaper than looking each up
+FEW = 2_000  # with fewer ties than this it is, whatever the chance
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ def cascade(
     """Run independent cascades.
 
     Only ties that are used are touched: over the ties of everybody newly reached, laid in one line, the gaps between used ones are
-    geometric. Cost grows with used ties, memory with people (6 bytes each) and used ties.
+    geometric. Cost grows with used ties, memory with people (a byte each) and used ties.
 
     Parameters
     ----------
@@ -86,7 +86,7 @@ def cascade(
         seeds = np.unique(seeds)
         if not len(seeds) or seeds[0] < 0 or seeds[-1] >= n:
             raise InputError(f"seeds are people from 0 to {n - 1}, at least one.")
-    seen, mark, place = np.empty(n, dtype=bool), np.zeros(n, dtype=bool), np.empty(n, dtype=np.int32)
+    seen = np.empty(n, dtype=bool)
     histories = []
     for _ in range(runs):
         seen[:] = False
@@ -96,15 +96,8 @@ def cascade(
         while len(front) and len(history) <= most_rounds:
             found = [_used(rng, ties, front, chance) for ties, chance in chances]
             new = np.concatenate(found) if len(found) > 1 else found[0]
-            if len(new) * SPARSE > n:
-                mark[new] = True
-                front = np.flatnonzero(mark & ~seen)  # in order of people, so that their rows are read nearly one after the other
-                mark[new] = False
-            else:
-                new = new[~seen[new]]
-                at = np.arange(len(new), dtype=np.int32)
-                place[new] = at  # of those named twice only the last keeps its place
-                front = new[place[new] == at]
+            new = np.sort(new[~seen[new]])  # in order of people, so that their rows are read nearly one after the other
+            front = new[np.append(True, new[1:] != new[:-1])] if len(new) else new
             seen[front] = True
             history.append(len(front))
         histories.append(history)
@@ -135,11 +128,11 @@ def _used(rng: np.random.Generator, ties: Ties, people: np.ndarray, chance: floa
         return ties.targets[:0]
     if chance >= 1:
         return ties.targets[spread(starts, lengths)]
-    if chance > DENSE:
+    if chance > DENSE or total < FEW:
         return ties.targets[spread(starts, lengths)[rng.random(total) < chance]]
     at = _jumps(rng, total, chance)
-    row = np.searchsorted(ends, at, side="right")
-    return ties.targets[at + (starts - (ends - lengths))[row]]
+    used = np.diff(np.searchsorted(at, ends), prepend=0)  # by row
+    return ties.targets[at + np.repeat(starts - (ends - lengths), used)]
 
 
 def _jumps(rng: np.random.Generator, total: int, chance: float) -> np.ndarray:

@@ -30,8 +30,9 @@ def _fits(counts: np.ndarray, expected: np.ndarray) -> bool:
     return stats.chisquare(observed, wanted * observed.sum() / wanted.sum()).pvalue > 0.001
 
 
-@pytest.mark.parametrize(("n", "p"), [(12, 0.08), (12, 0.2), (5, 0.4)])  # jumps, jumps, one draw per tie
-def test_on_a_clique_it_is_reed_frost(n, p):
+@pytest.mark.parametrize(("n", "p", "few"), [(12, 0.08, 0), (12, 0.2, 0), (12, 0.15, cascade.FEW), (5, 0.4, 0)])
+def test_on_a_clique_it_is_reed_frost(n, p, few, monkeypatch):
+    monkeypatch.setattr(cascade, "FEW", few)  # 0: jumps from used tie to used tie, even where a draw per tie is cheaper
     runs = 2_500
     clique = contacts.contacts_of_groups(n, np.arange(n), np.zeros(n, dtype=int))
     sizes = cascade.cascade(np.random.default_rng(11), clique, np.array([0, 3]), p, runs=runs).sizes
@@ -69,7 +70,8 @@ def test_on_a_tree_it_is_a_branching_process():
     assert low <= (rounds[:, 3] == 0).sum() <= high
 
 
-def test_a_sparse_random_network_gives_the_poisson_branching_process():
+def test_a_sparse_random_network_gives_the_poisson_branching_process(monkeypatch):
+    monkeypatch.setattr(cascade, "FEW", 0)
     rng, n, each, p = np.random.default_rng(2), 200_000, 8.0, 0.06
     net = contacts.contacts_of_groups(n, np.zeros(0, dtype=int), np.zeros(0, dtype=int), weak_each=each, rng=rng)
     found = cascade.cascade(rng, net, 1, {"weak": p}, runs=3_000)
