@@ -255,15 +255,15 @@ def held_out(level: str, unit_ids: Sequence[str]) -> set[str]:
     return {u.removeprefix("group:") for u in policy.holdouts(policy.policy(), (f"group:{u}" for u in unit_ids))}
 
 
-def busy(reading: Reading, level: str, first: date, last: date, unit_ids: Sequence[str]) -> dict[str, str]:
-    """Return those of `unit_ids` that stand in a campaign which overlaps the days, and its id.
+def busy(reading: Reading, level: str, first: date, last: date, unit_ids: Sequence[str], except_for: str = "") -> dict[str, str]:
+    """Return those of `unit_ids` that stand in a campaign, other than `except_for`, which overlaps the days, and its id.
 
     A store's campaign holds all its groups and their owners; a group's holds its owner and its store.
     """
     _known(level)
     if reading.source.missing("campaigns", "assignments"):
         return {}
-    running = [i for i, a, b in _trials(reading) if a <= last and b >= first]
+    running = [i for i, a, b in _trials(reading) if a <= last and b >= first and i != except_for]
     if not running:
         return {}
     tied = reading.engine.execute("""

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
+from sqkit.cli.campaign import campaign_assign, campaign_check
 from sqkit.cli.data import data_add, data_check, data_facts, data_list, data_remove
 from sqkit.cli.reports import demo, new, open_report, report
 from sqkit.cli.text import STATE, language, say, tell, texts
@@ -86,7 +87,7 @@ def version() -> None:
 def build() -> Any:
     """Return the command with its texts in the user's language."""
     settings = {"rich_markup_mode": None, "pretty_exceptions_enable": False, "add_completion": False, "no_args_is_help": True}
-    app, data = typer.Typer(**settings), typer.Typer(**settings)
+    app, data, campaign = (typer.Typer(**settings) for _ in range(3))
     app.callback()(options)
     for name, command in {
         "add": data_add,
@@ -107,7 +108,10 @@ def build() -> Any:
     }
     for name, command in commands.items():
         app.command(name)(guarded(command))
+    for name, command in {"assign": campaign_assign, "check": campaign_check}.items():
+        campaign.command(name)(guarded(command))
     app.add_typer(data, name="data")
+    app.add_typer(campaign, name="campaign")
     top = typer.main.get_command(app)
     label(top, "app")
     return top

@@ -130,8 +130,8 @@ def assign(
         raise InputError(f"contacted names {', '.join(unlisted)}, which is no arm. Allowed: {', '.join(shares)}")
     frame = _whole(units)
     if contacted:
-        _refuse({u: "is in the brand's permanent holdout (sqkit/policy.toml) and must not be contacted" for u in held_out}, frame)
-    _refuse({u: f"is already in the running campaign {c}" for u, c in (busy or {}).items()}, frame)
+        _refuse({u: "in the brand's permanent holdout (sqkit/policy.toml), not to be contacted" for u in held_out}, frame)
+    _refuse({u: f"already in the running campaign {c}" for u, c in (busy or {}).items()}, frame)
     clusters = frame.drop_duplicates("cluster_id")[["cluster_id", "stratum"]]
     key = [_number(seed, campaign_id, c) for c in clusters["cluster_id"]]
     clusters = clusters.assign(key=key).sort_values(["stratum", "key", "cluster_id"], kind="stable").reset_index(drop=True)
@@ -247,7 +247,7 @@ def _refuse(reasons: Mapping[str, str], frame: pd.DataFrame) -> None:
         by_reason: dict[str, list[str]] = {}
         for unit in hit:
             by_reason.setdefault(reasons[unit], []).append(unit)
-        told = "; ".join(f"{_named(names)} {reason}" for reason, names in sorted(by_reason.items()))
+        told = "; ".join(f"{_named(names)}: {reason}" for reason, names in sorted(by_reason.items()))
         raise InputError(f"{told}. Leave such units out of the list, and draw among the others.")
 
 

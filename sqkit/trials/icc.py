@@ -99,7 +99,7 @@ def icc(clusters: pd.DataFrame, *, level: float = 0.95) -> Icc:
     >>> rows = pd.DataFrame({"n": 50, "sum": [20, 25, 30, 24, 26, 20, 31, 25, 22, 28, 24, 26]})
     >>> found = icc(rows.assign(sum_sq=rows["sum"]))
     >>> round(found.value, 3), found.low, round(found.high, 3), found.origin
-    (0.003, 0.0, 0.075, 'data')
+    (0.0, 0.0, 0.035, 'data')
     """
     if not 0 < level < 1:
         raise InputError(f"level is {level!r}; allowed: a number between 0 and 1.")

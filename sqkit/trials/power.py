@@ -137,6 +137,7 @@ def standard_error(trial: Trial, lift: float = 0.0) -> tuple[float, float]:
     return math.sqrt(total), max(df - lost, 1.0)
 
 
+@lru_cache(256)
 def final_alpha(alpha: float, looks: int) -> float:
     """Return the two-sided level of the last of several equally spaced looks with O'Brien-Fleming boundaries.
 
