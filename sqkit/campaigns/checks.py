@@ -83,7 +83,7 @@ def _within(where: str, given: Range | float, parameter: Parameter) -> list[str]
     low, high = (given.low, given.high) if isinstance(given, Range) else (given, given)
     if parameter.least <= low and high <= parameter.most:
         return []
-    value = f"{low:g}" if low == high else f"{low:g} to {high:g}"
+    value = f"{low:g}" if low == high or math.isnan(low) else f"{low:g} to {high:g}"
     return [f"{where} is {value}. Allowed: {parameter.least:g} to {parameter.most:g} ({parameter.unit})"]
 
 
@@ -136,7 +136,7 @@ def _price(
             if name is not None:
                 parts = name if isinstance(name, list) else [name]
                 prices[" x ".join(parts)] = math.prod(low(part) for part in parts)
-    if not prices or budget < 0 or min(prices.values()) <= budget:
+    if not prices or budget < 0 or not min(prices.values()) > budget:
         return []
     name, price = min(prices.items(), key=lambda item: item[1])
     return [f"{where}: a budget of {budget:g} fen buys no {name} of {price:g} fen. Allowed: from {price:g}"]

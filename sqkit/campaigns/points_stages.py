@@ -58,7 +58,7 @@ def letters(world: World, turn: Turn, stage: Stage) -> None:
     """Draw who redeems because of the offers, by group A to D, pay the offers, and book the points that are burnt.
 
     Where the population knows letters, each cell has its own and its ``redeem_week``, the weekly chance of redeeming anyway; else members
-    of all cells are A to D with the parameters' shares, and merging is exact. A member of group x reached by a post redeems with chance
+    of all cells are A to D with the parameters' shares. A member of group x reached by a post redeems with chance
     ``lift_x`` times the usual one; the surplus is the campaign's. Those who redeem anyway get the offer too. Each member once. The offer of
     A is paid first when the budget runs out. Points burnt are a cost outside the budget: they are owed already.
     """
@@ -69,30 +69,23 @@ def letters(world: World, turn: Turn, stage: Stage) -> None:
         usual = usual[:, :1]
     seen = 1.0 if turn.seen is None else world.by_cell(turn.seen, cells)
     match = world.memory.get((turn.index, "match"), np.ones(world.draws))[:, None]
-    more = [np.maximum(values[f"lift_{x}"] - 1, 0) for x in LETTERS]
+    more = [np.maximum(values[f"lift_{x}"] - 1, 0)[:, None] for x in LETTERS]
+    rate = world.level[:, cells] * (usual * match) * seen
     is_mixed = (known < 0).all()
     if is_mixed:
-        weight = np.stack([values[f"share_{x}"] * m for x, m in zip(LETTERS, more, strict=True)], axis=1)
-        lift = weight.sum(1)[:, None]
+        chance, weights = _hazard(world, turn, rate, more)
     else:
-        lift = np.stack([*more, np.zeros(world.draws)], axis=1)[:, known]
-    chance = np.minimum(world.level[:, cells] * (usual * lift * match) * seen, 1) * world.here(cells)
+        chance = np.minimum(rate * np.hstack([*more, np.zeros((world.draws, 1))])[:, known], 1)
     active = world.active[:, cells]
-    new = rng.binomial(world.plan.n[cells] - active, chance)
+    new = rng.binomial(world.plan.n[cells] - active, chance * world.here(cells))
     world.active[:, cells] = active + new
     turn.cell_acts = new
-    total = new.sum(1)
-    if is_mixed:
-        safe = np.where(lift > 0, weight / np.where(lift > 0, lift, 1), 1 / len(LETTERS))
-        parts = list(rng.multinomial(total, safe).T)
-    else:
-        parts = [new[:, known == i].sum(1) for i in range(len(LETTERS))]
-    level = world.level[:, cells] @ world.plan.n[cells] / world.plan.n[cells].sum()
-    near = _near(world, turn)
-    reached = 1.0 if turn.seen is None else world.by_cell(turn.seen, cells).mean(1)
+    parts = list(rng.multinomial(new.sum(1), weights).T) if is_mixed else [new[:, known == i].sum(1) for i in range(len(LETTERS))]
+    near, n = _near(world, turn), world.plan.n[cells]
     kept = np.zeros(world.draws)
     for i, x in enumerate(LETTERS):
-        anyway = np.minimum(usual.mean(1) * level * reached * match[:, 0], 1)
+        own = slice(None) if is_mixed else known == i
+        anyway = np.minimum(rate[:, own] @ n[own] / max(n[own].sum(), 1), 1)
         base = rng.binomial(np.rint(near[i]).astype(np.int64), anyway)
         fen = values[f"offer_fen_{x}"]
         asked = parts[i] + base
@@ -102,9 +95,33 @@ def letters(world: World, turn: Turn, stage: Stage) -> None:
         world.binds("budget", is_short)
         world.spend(turn.week, paid * fen)
         kept += got
-    turn.acts = turn.extra = kept
-    turn.extra, turn.fresh = kept.copy(), kept.copy()
+    turn.acts, turn.extra, turn.fresh = kept.copy(), kept.copy(), kept.copy()
     world.cost[:, turn.week] += kept * turn.read(stage, "points")
+
+
+def _hazard(world: World, turn: Turn, rate: np.ndarray, more: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """Return the chance of a first redemption this week for a member whose letter is not known, and how first redemptions split by letter.
+
+    Members of one letter run out as they redeem: of those who have not, the share of each letter falls with its own survival, which
+    is known given the unit's shock, so the chance is exact. The split over letters is that of all units together.
+    """
+    key = (turn.index, "waiting")
+    if key not in world.memory:
+        world.memory[key] = [np.ones(rate.shape) for _ in LETTERS]
+    shares = [turn.values[f"share_{x}"][:, None] for x in LETTERS]
+    left = np.broadcast_to(1 - sum(shares), rate.shape).copy()
+    acts, weights = np.zeros(rate.shape), []
+    for waiting, share, gain in zip(world.memory[key], shares, more, strict=True):
+        left += share * waiting
+        going = np.minimum(rate * gain, 1)
+        going *= waiting
+        waiting -= going
+        going *= share
+        acts += going
+        weights.append(going @ world.plan.n[turn.cells])
+    total = sum(weights)
+    split = np.stack([np.divide(w, total, out=np.full(world.draws, 1 / len(LETTERS)), where=total > 0) for w in weights], axis=1)
+    return acts / np.maximum(left, 1e-12), split
 
 
 KINDS: dict[str, Callable[[World, Turn, Stage], None]] = {"detect": detect, "letters": letters}

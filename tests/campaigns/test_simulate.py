@@ -388,8 +388,11 @@ def test_points_in_three_phases_equal_the_closed_form():
     near = 500_000 * 0.3 * 0.5
     sd = float(detection_sd(np.array(100.0), np.array(800.0), np.array(0.05), np.array(near)))
     match = 1 - sd * np.sqrt(2 / np.pi) / 800
-    q = 0.05 * (0.1 * 2 + 0.05 + 0.1) * match
-    agrees(made["activated"], 500_000 * (1 - (1 - q / 2) * (1 - q) ** 2), sigmas=5)
+    chances = {0.1 * match: 0.1, 0.05 * match: 0.15}  # weekly chance of a surplus redemption: share of the members
+    mean = sum(
+        share * (1 - (1 - p / 2) * (1 - p) ** 2) for p, share in chances.items()
+    )  # the pilot reaches half of them in its week
+    agrees(made["activated"], 500_000 * mean, sigmas=5)
     assert match > 0.98
     widen = points(**shares, **lifts)
     widen = Calibration(
