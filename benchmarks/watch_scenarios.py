@@ -1,15 +1,17 @@
 """What does the watch name first, in worlds whose danger is known?
 
-    python benchmarks/watch_scenarios.py --scenarios fatigue,guide_turnover,promotion_dependence,referral_fraud,quiet,baseline --worlds 40
+    python benchmarks/watch_scenarios.py --scenarios fatigue,guide_turnover,promotion_dependence,referral_fraud --worlds 40
+    python benchmarks/watch_scenarios.py --scenarios quiet,baseline --worlds 100
 
 Each world is a fresh demo brand. Counted per scenario, with the Monte-Carlo error of the rate:
 
 first    the named finding comes first (the four dangers: at least 95 of 100 seeds)
 named    any danger is named (`quiet`: at most 5 of 100), and each of the four
 start    days between the start that is said and the planted one: median and largest
-size     estimate (median) against what was planted, and how often its 95% interval covers it. Planted: guides, the mean factor over the
-         days since each departure (`baseline` and others: 0.78 for 45 days; `guide_turnover`: 0.5 for 75 days where the wave is named);
-         promotion, 0.72 on other days. First orders of leads follow no calendar in these worlds, which draws the latter towards 1.
+size     estimate (median) against what was planted, and how often its 95% interval covers it. Planted: guides, the mean
+         factor over the days since each departure (0.78 for 45 days; in `guide_turnover`, where the wave is what is
+         measured, 0.5 for 75 days); promotion, 0.72 on other days. First orders of leads follow no calendar in these worlds,
+         which draws the latter towards 1.
 seconds  CPU of the watch alone, median
 """
 
@@ -58,12 +60,8 @@ def world(scenario: str, seed: int, members: int, stores: int) -> dict[str, obje
         begun = time.process_time()
         found = watch(reading)
         spent = time.process_time() - begun
-        told = {
-            "first": found.first,
-            "named": [a.check for a in found.found],
-            "seconds": spent,
-            "p": {a.check: a.p for a in found.alarms},
-        }
+        told = {"first": found.first, "named": [a.check for a in found.found], "seconds": spent}
+        told["p"] = {a.check: a.p for a in found.alarms}
         check = FINDINGS.get(scenario, ("",))[0]
         if check and found.of(check).since:
             start = reading.as_of - timedelta(days=STARTS[scenario] - 1)
@@ -97,31 +95,26 @@ def main() -> int:
 
 def report(scenario: str, found: list[dict[str, object]]) -> None:
     """Print one scenario's rates and sizes."""
-    n = len(found)
+    n, pad = len(found), " " * 21
     wanted = FINDINGS.get(scenario, ("", ""))[1]
     rate, error = quiet.rate(sum(f["first"] == wanted for f in found), n)
     any_rate, any_error = quiet.rate(sum(bool(f["named"]) for f in found), n)
-    print(
-        f"{scenario:21} first {wanted or '(nothing)'}: {rate:.3f} ± {error:.3f} of {n};  any named {any_rate:.3f} ± {any_error:.3f}",
-        flush=True,
-    )
+    said = f"first {wanted or '(nothing)'}: {rate:.3f} ± {error:.3f} of {n};  any named {any_rate:.3f} ± {any_error:.3f}"
+    print(f"{scenario:21} {said}", flush=True)
     named = Counter(c for f in found for c in f["named"])
-    print(
-        f"{'':21} named " + ", ".join(f"{k} {v}" for k, v in sorted(named.items())) if named else f"{'':21} named nothing",
-        flush=True,
-    )
+    print(f"{pad} named {', '.join(f'{k} {v}' for k, v in sorted(named.items())) or 'nothing'}", flush=True)
     late = [f["late"] for f in found if "late" in f]
     if late:
-        print(f"{'':21} start off by {np.median(late):.0f} days (median), {max(map(abs, late))} at most", flush=True)
+        print(f"{pad} start off by {np.median(late):.0f} days (median), {max(map(abs, late))} at most", flush=True)
     for key in ("guides", "promotion"):
         sized = np.array([f[key] for f in found if key in f])
         if len(sized):
-            hit, miss = quiet.rate(int(((sized[:, 1] <= sized[:, 3]) & (sized[:, 3] <= sized[:, 2])).sum()), len(sized))
-            print(
-                f"{'':21} size of {key}: {np.median(sized[:, 0]):.3f}, planted {np.median(sized[:, 3]):.3f}, covered {hit:.2f} ± {miss:.2f} of {len(sized)}",
-                flush=True,
-            )
-    print(f"{'':21} {np.median([f['seconds'] for f in found]):.2f} s", flush=True)
+            inside = (sized[:, 1] <= sized[:, 3]) & (sized[:, 3] <= sized[:, 2])
+            hit, miss = quiet.rate(int(inside.sum()), len(sized))
+            value, truth = np.median(sized[:, 0]), np.median(sized[:, 3])
+            said = f"size of {key}: {value:.3f}, planted {truth:.3f}, covered {hit:.2f} ± {miss:.2f} of {len(sized)}"
+            print(f"{pad} {said}", flush=True)
+    print(f"{pad} {np.median([f['seconds'] for f in found]):.2f} s", flush=True)
 
 
 if __name__ == "__main__":

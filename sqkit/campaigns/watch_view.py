@@ -14,8 +14,8 @@ from sqkit.labels import Lang, Text, fixed, interval, join, number, phrase, raw
 from sqkit.reading import Period, Reading, words
 
 __all__ = [
-    "CHECKS", "COLUMNS", "METRICS", "chart_note", "findings", "fatigue_rows", "fraud_rows", "guides_rows", "headline", "metric_ids", "promotion_rows",
-    "sentence", "table_rows", "title", "untold",
+    "CHECKS", "COLUMNS", "METRICS", "chart_note", "fatigue_rows", "findings", "fraud_rows", "guides_rows", "headline",
+    "metric_ids", "promotion_rows", "sentence", "table_rows", "title", "untold",
 ]  # fmt: skip
 
 CHECKS = ("fatigue", "guides", "promotion", "fraud")

@@ -1,4 +1,4 @@
-"""Do members leave the groups because too much is posted: a rise in posts, a wave of leaving, and who left where more was posted."""
+"""Do members leave the groups because too much is posted: more posts, a wave of leaving, and who left where."""
 
 from __future__ import annotations
 
@@ -27,22 +27,22 @@ BANDS = (7, 14, 28, 56, 112, 224)  # days in the group
 def check(reading: Reading) -> Alarm:
     """Look for a wave of leaving that set in with a rise in posts.
 
-    The start is the week from which posts per group and week are higher for good (the clearest of 24 starts, corrected for the
-    search). Leaving from then on is compared with the time before by observed over expected: what is expected of a group and week
-    follows from how long its members had been in it (leaving slows with time in a group, and newcomers come in waves). Members
-    whom staff removed did not leave. The p-value is the larger of the two, so that neither a rise in posts nor a wave alone raises the
-    alarm. Where posts rose in some stores only, the others are what leaving is
-    compared with (difference in differences). Whether posts are the cause is also read within weeks: log hazard per doubling of posts, posts as the mean over the week of those of the last
-    seven days, with a level per group and per week (so a rise everywhere at once says nothing here); causal as far as the choice of which group gets a post is free of
-    what makes members leave.
+    The start is the week from which posts per group and week are higher for good (the clearest of 24 starts, corrected for
+    the search). Leaving from then on is compared with the time before by observed over expected: what is expected of a group
+    and week follows from how long its members had been in it (leaving slows with time in a group, and newcomers come in
+    waves). Members whom staff removed did not leave. The p-value is the larger of the two, so that neither a rise in posts
+    nor a wave alone raises the alarm. Where posts rose in some stores only, the others are what leaving is compared with
+    (difference in differences). Whether posts are the cause is also read within weeks: log hazard per doubling of posts,
+    posts as the mean over the week of those of the last seven days, with a level per group and per week (so a rise everywhere
+    at once says nothing here); causal as far as the choice of which group gets a post is free of what makes members leave.
 
     Returns
     -------
     Alarm
-        ``effect``: leaving now over leaving before, same time in the group; ``loss``: members a month; ``facts``: ``posts`` (multiple),
-        ``posts_before``, ``posts_after`` (a week), ``doubling`` (multiple of leaving per doubling, Estimate), ``weeks``.
-        ``series``: week_on, posts, leaving (observed over expected), is_after.
-        Smallest sample: 8 groups, 15 weeks, 60 who left.
+        ``effect``: leaving now over leaving before, same time in the group; ``loss``: members a month; ``facts``: ``posts``
+        (multiple), ``posts_before``, ``posts_after`` (a week), ``doubling`` (multiple of leaving per doubling, Estimate),
+        ``weeks``. ``series``: week_on, posts, leaving (observed over expected), is_after. Smallest sample: 8 groups, 15
+        weeks, 60 who left.
     """
     lacks = tuple(reading.source.missing(*NEEDS))
     if lacks:
@@ -105,10 +105,10 @@ def check(reading: Reading) -> Alarm:
 
 
 def _affected(posts: pd.DataFrame) -> tuple[tuple[str, ...], int, float]:
-    """Return the stores where posts rose (empty for everywhere), for how many weeks, and how sure: corrected for weeks and stores.
+    """Return the stores where posts rose (empty for everywhere), for how many weeks, and how sure (corrected for both).
 
-    Stores are looked at one by one; where some rose and others did not, the start is that of those that did, and the others are what they
-    are held against. Else all groups together are looked at.
+    Stores are looked at one by one; where some rose and others did not, the start is that of those that did, and the others
+    are what they are held against. Else all groups together are looked at.
     """
     table = posts.pivot_table(index="age", columns="store_id", values="posts", aggfunc="mean").sort_index(ascending=False)
     rose = {}
@@ -143,11 +143,13 @@ def _cells(reading: Reading) -> pd.DataFrame:
     bands = " ".join(f"WHEN tenure < {b} THEN {i}" for i, b in enumerate(BANDS))
     store = f"AND store_id = '{reading.store}'" if reading.store else ""
     sql = f"""
-    WITH weeks AS (SELECT CAST(a AS INTEGER) AS age, {day} - CAST(7 * a + 6 AS INTEGER) AS first_on, {day} - CAST(7 * a AS INTEGER) AS last_on
+    WITH weeks AS (SELECT CAST(a AS INTEGER) AS age, {day} - CAST(7 * a + 6 AS INTEGER) AS first_on,
+                          {day} - CAST(7 * a AS INTEGER) AS last_on
                    FROM range({WEEKS}) AS w(a)),
     inside AS (
         SELECT s.group_id, s.store_id, w.age, greatest(date_diff('day', s.joined_on, w.last_on) - 3, 0) AS tenure,
-               date_diff('day', greatest(s.joined_on, w.first_on), least(coalesce(s.left_on, w.last_on), w.last_on)) + 0.5 AS days,
+               date_diff('day', greatest(s.joined_on, w.first_on), least(coalesce(s.left_on, w.last_on), w.last_on))
+                   + 0.5 AS days,
                CASE WHEN s.left_on <= w.last_on AND coalesce(s.quit_scene, '') <> 'removed' THEN 1 ELSE 0 END AS is_left
         FROM membership_facts AS s JOIN weeks AS w ON s.joined_on <= w.last_on AND coalesce(s.left_on, w.last_on) >= w.first_on
         WHERE s.joined_on <= {day} {store}
@@ -160,7 +162,9 @@ def _cells(reading: Reading) -> pd.DataFrame:
 
 
 def _posts(reading: Reading) -> pd.DataFrame:
-    """Posts sent per group and week, 0 where the group got none; weeks from the first post of the brand on, whole weeks of a group only.
+    """Posts sent per group and week, 0 where the group got none.
+
+    Weeks from the first post of the brand on, and whole weeks of a group only.
 
     ``felt`` is the mean over the week's days of the posts of the seven days up to each.
     """

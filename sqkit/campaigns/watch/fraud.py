@@ -29,22 +29,24 @@ LEAST_JUDGED = 5
 def check(reading: Reading) -> Alarm:
     """Look for referrers with improbably many invited, whose invited take the reward and go.
 
-    Heavy referrers: in the last 91 days (per store of the invited), more invited than one in a hundred windows would show under the fitted
-    distribution of invited per referrer (geometric; fitted to the year before and to all but the heavy, at the upper end of its 95%
-    interval), at least 5. Those they invited are judged 30 days after the referral: exactly one purchase and no other, and out of every
-    group by then where memberships are known ("took the reward and went"). The others, newcomers referred by anybody else at the same
-    age in the window and the year before, give the share to expect, taken at the upper end of its 95% interval. Choosing referrers by numbers
-    alone leaves the second comparison free of the choice. The p-value is the larger of the two (the numbers, corrected for all
-    referrers; the share, exact binomial, corrected for the stores looked at). Descriptive: it shows a pattern, not an intent.
+    Heavy referrers: in the last 91 days (per store of the invited), more invited than one in a hundred windows would show
+    under the fitted distribution of invited per referrer (geometric; fitted to the year before and to all but the heavy, at
+    the upper end of its 95% interval), at least 5. Those they invited are judged 30 days after the referral: exactly one
+    purchase and no other, and out of every group by then where memberships are known ("took the reward and went"). The
+    others, newcomers referred by anybody else at the same age in the window and the year before, give the share to expect,
+    taken at the upper end of its 95% interval. Choosing referrers by numbers alone leaves the second comparison free of the
+    choice. The p-value is the larger of the two (the numbers, corrected for all referrers; the share, exact binomial,
+    corrected for the stores looked at). Descriptive: it shows a pattern, not an intent.
 
     Returns
     -------
     Alarm
-        ``effect``: share of the heavy referrers' invited who took the reward and went; ``loss`` and ``money``: rewards a month for them, in fen,
-        where the reward is recorded. ``facts``: ``n_referrers``, ``n_invited`` (since the start), ``usual`` (Estimate, that share among
-        others), ``no_repeat``, ``no_repeat_usual`` (one purchase or none within 45 days, Estimates), ``most`` (invited by one), ``top_share`` (of the
-        store's referrals), ``top_usual`` (of as many referrers elsewhere), ``per_referrer`` (mean, usual), ``n_judged``.
-        ``series``: referrer rank, invited, went (share), n_judged, is_heavy. Smallest sample: 30 referrals, 50 newcomers to compare with.
+        ``effect``: share of the heavy referrers' invited who took the reward and went; ``loss`` and ``money``: rewards a
+        month for them, in fen, where the reward is recorded. ``facts``: ``n_referrers``, ``n_invited`` (since the start),
+        ``usual`` (Estimate, that share among others), ``no_repeat``, ``no_repeat_usual`` (one purchase or none within 45
+        days, Estimates), ``most`` (invited by one), ``top_share`` (of the store's referrals), ``top_usual`` (of as many
+        referrers elsewhere), ``per_referrer`` (mean, usual), ``n_judged``. ``series``: referrer rank, invited, went (share),
+        n_judged, is_heavy. Smallest sample: 30 referrals, 50 newcomers to compare with.
     """
     lacks = tuple(reading.source.missing(*NEEDS))
     if lacks:
@@ -142,10 +144,12 @@ def _invited(reading: Reading) -> pd.DataFrame:
     reward = "coalesce(f.reward_fen, 0)" if not reading.source.missing("referrals.reward_fen") else "0"
     home = "m.home_store_id" if not reading.source.missing("members.home_store_id") else "CAST(NULL AS VARCHAR)"
     stays = (
-        "SELECT member_id, min(joined_on) AS entered_on, CASE WHEN bool_and(left_on IS NOT NULL) THEN max(left_on) END AS gone_on "
+        "SELECT member_id, min(joined_on) AS entered_on, "
+        "CASE WHEN bool_and(left_on IS NOT NULL) THEN max(left_on) END AS gone_on "
         "FROM membership_facts GROUP BY 1"
         if groups
-        else "SELECT CAST(NULL AS VARCHAR) AS member_id, CAST(NULL AS DATE) AS entered_on, CAST(NULL AS DATE) AS gone_on WHERE FALSE"
+        else "SELECT CAST(NULL AS VARCHAR) AS member_id, CAST(NULL AS DATE) AS entered_on, CAST(NULL AS DATE) AS gone_on "
+        "WHERE FALSE"
     )
     sql = f"""
     WITH first AS (
@@ -198,7 +202,7 @@ def _upper(hits: int, n: int, share: float) -> float:
 
 
 def _start(mine: pd.DataFrame, as_of: date) -> date:
-    """Day from which the heavy referrers' invited came at a higher pace for good: the likeliest single change of a Poisson rate."""
+    """Day from which the heavy referrers' invited came faster for good: the likeliest single change of a Poisson rate."""
     first = (as_of - timedelta(days=WINDOW - 1)).toordinal()
     at = np.array([d.toordinal() for d in mine.referred_on.dt.date]) - first
     at = at[at >= 0]

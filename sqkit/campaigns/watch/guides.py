@@ -37,21 +37,22 @@ class _Panel:
 def check(reading: Reading) -> Alarm:
     """Look for orders that fell where guides left, in the last 91 days.
 
-    A book is the members of one guide. Members carry their guide of today; where a successor has taken over, the guide who left is
-    known from the members' earlier orders. Poisson counts of orders a book and week, by members who had joined 30 days before, relative to their
-    number, with a level per book and per week: the change of the books whose guide left, against those whose guide stayed (difference in differences); books are
-    the clusters. If more guides left within 7 or 14 days than their usual pace explains, that wave is what is measured (where two or
-    more of a store left, if there are such stores), else all who left.
-    Weeks after other departures are left out. Causal as far as books would have moved alike without it, and said so only where they did before (``facts["ahead"]``: their
-    difference in weeks 5 to 12 before against the last four).
+    A book is the members of one guide. Members carry their guide of today; where a successor has taken over, the guide who
+    left is known from the members' earlier orders. Poisson counts of orders a book and week, by members who had joined 30
+    days before, relative to their number, with a level per book and per week: the change of the books whose guide left,
+    against those whose guide stayed (difference in differences); books are the clusters. If more guides left within 7 or 14
+    days than their usual pace explains, that wave is what is measured (where two or more of a store left, if there are such
+    stores), else all who left. Weeks after other departures are left out. Causal as far as books would have moved alike
+    without it, and said so only where they did before (``facts["ahead"]``: their difference in weeks 5 to 12 before against
+    the last four).
 
     Returns
     -------
     Alarm
-        ``effect``: multiple of orders; ``loss``: orders a month, over the last four weeks; ``money``: fen a month.
-        ``facts``: ``n_left`` (books), ``n_books``, ``departures`` (days), ``is_wave``, ``p_wave``, ``ahead`` (Estimate), ``within`` (the effect against books
-        of the same store and week, Estimate), ``last_on``. ``series``: weeks from the departure, multiple, low, high.
-        Smallest sample: 3 books left, 5 that were not, 200 orders.
+        ``effect``: multiple of orders; ``loss``: orders a month, over the last four weeks; ``money``: fen a month. ``facts``:
+        ``n_left`` (books), ``n_books``, ``departures`` (days), ``is_wave``, ``p_wave``, ``ahead`` (Estimate), ``within`` (the
+        effect against books of the same store and week, Estimate), ``last_on``. ``series``: weeks from the departure,
+        multiple, low, high. Smallest sample: 3 books left, 5 that were not, 200 orders.
     """
     lacks = tuple(reading.source.missing(*NEEDS))
     if lacks:
@@ -126,8 +127,9 @@ def check(reading: Reading) -> Alarm:
 def _books(reading: Reading) -> pd.DataFrame:
     """Create the table `watch_books` (member_id, book, store_id) and return its sizes.
 
-    Members whose guide left without a successor have no guide: those of a store are one book (who bought from whom last would make
-    books of buyers only, whose orders fall back by themselves). Ids with more than 5% of all orders are tills, not members.
+    Members whose guide left without a successor have no guide: those of a store are one book (who bought from whom last would
+    make books of buyers only, whose orders fall back by themselves). Ids with more than 5% of all orders are tills, not
+    members.
     """
     day = f"DATE '{reading.as_of.isoformat()}'"
     store = f"AND m.home_store_id = '{reading.store}'" if reading.store else ""
@@ -135,7 +137,8 @@ def _books(reading: Reading) -> pd.DataFrame:
     CREATE OR REPLACE TEMP TABLE watch_books AS
     WITH heavy AS (SELECT member_id FROM order_facts WHERE member_id IS NOT NULL GROUP BY 1
               HAVING count(*) > 0.05 * (SELECT count(member_id) FROM order_facts) AND count(*) > 50)
-    SELECT m.member_id, coalesce(m.guide_staff_id, concat('none:', m.home_store_id)) AS book, coalesce(m.home_store_id, '') AS store_id
+    SELECT m.member_id, coalesce(m.guide_staff_id, concat('none:', m.home_store_id)) AS book,
+           coalesce(m.home_store_id, '') AS store_id
     FROM members AS m
     WHERE (m.guide_staff_id IS NOT NULL OR m.home_store_id IS NOT NULL) AND m.member_id NOT IN (SELECT member_id FROM heavy)
       AND CAST(m.joined_at AS DATE) <= {day} {store}
@@ -144,12 +147,13 @@ def _books(reading: Reading) -> pd.DataFrame:
 
 
 def _departures(reading: Reading) -> pd.DataFrame:
-    """Books and the days on which a guide of theirs left: the book's own guide, or a predecessor known from its members' orders."""
+    """Books and the days on which a guide of theirs left: their own, or a predecessor known from their members' orders."""
     day = f"DATE '{reading.as_of.isoformat()}'"
     before = (
         f"""SELECT o.guide_staff_id AS staff_id, b.book, count(DISTINCT o.member_id) AS n
             FROM orders AS o JOIN watch_books AS b ON b.member_id = o.member_id
-            WHERE o.guide_staff_id IS NOT NULL AND o.guide_staff_id <> b.book AND CAST(o.ordered_at AS DATE) <= {day} GROUP BY 1, 2"""
+            WHERE o.guide_staff_id IS NOT NULL AND o.guide_staff_id <> b.book
+              AND CAST(o.ordered_at AS DATE) <= {day} GROUP BY 1, 2"""
         if not reading.source.missing("orders.guide_staff_id")
         else "SELECT CAST(NULL AS VARCHAR) AS staff_id, CAST(NULL AS VARCHAR) AS book, 0 AS n WHERE FALSE"
     )
@@ -157,7 +161,8 @@ def _departures(reading: Reading) -> pd.DataFrame:
     WITH served AS ({before}),
     named AS (
         SELECT staff_id, book FROM (
-            SELECT *, row_number() OVER (PARTITION BY staff_id ORDER BY n DESC, book) AS place, sum(n) OVER (PARTITION BY staff_id) AS total
+            SELECT *, row_number() OVER (PARTITION BY staff_id ORDER BY n DESC, book) AS place,
+                   sum(n) OVER (PARTITION BY staff_id) AS total
             FROM served) AS s
         WHERE place = 1 AND n >= 0.6 * total AND n >= 5
         UNION SELECT DISTINCT book, book FROM watch_books WHERE book NOT LIKE 'none:%'
@@ -175,7 +180,8 @@ def _departures(reading: Reading) -> pd.DataFrame:
 def _wave(departures: pd.DataFrame, recent: pd.DataFrame, as_of: date) -> tuple[bool, float, np.ndarray]:
     """Return whether more guides left at once within the last 91 days than their usual pace explains, the p-value, and which.
 
-    Poisson at the pace of the two years before; the largest count in 7 or 14 days is taken, times the windows that fit three times over.
+    Poisson at the pace of the two years before; the largest count in 7 or 14 days is taken, times the windows that fit three
+    times over.
     """
     from scipy.special import gammainc
 
@@ -201,7 +207,8 @@ def _panel(reading: Reading, watched: pd.DataFrame, others: pd.DataFrame) -> _Pa
     sql = f"""
     WITH books AS (SELECT w.*, m.joined_on FROM watch_books AS w JOIN member_facts AS m ON m.member_id = w.member_id),
     sizes AS (SELECT book, mode(store_id) AS store_id FROM books GROUP BY 1 HAVING count(*) >= {LEAST_MEMBERS}),
-    weeks AS (SELECT CAST(a AS INTEGER) AS age, {day} - CAST(7 * a + 6 + {SETTLED} AS INTEGER) AS settled_on FROM range({WEEKS}) AS w(a)),
+    weeks AS (SELECT CAST(a AS INTEGER) AS age, {day} - CAST(7 * a + 6 + {SETTLED} AS INTEGER) AS settled_on
+              FROM range({WEEKS}) AS w(a)),
     heads AS (SELECT b.book, w.age, count(*) AS n FROM books AS b JOIN weeks AS w ON b.joined_on < w.settled_on GROUP BY 1, 2),
     bought AS (
         SELECT b.book, w.age, count(*) AS orders, sum(o.net_fen) AS fen

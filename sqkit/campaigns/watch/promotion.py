@@ -40,22 +40,23 @@ class _Break:
 def check(reading: Reading) -> Alarm:
     """Look for recurring days of the month whose pull rose while the days between them fell.
 
-    Days are held against the median of the 14 days on either side, after the weekday's usual factor; shopping festivals, the two weeks
-    after them and Spring Festival are left out. A day of the month stands out if its mean over the last 12 months does at p < .01
-    over all 31. The month from which its pull is higher for good is the clearest of 16, corrected for the search. Whether the other days
-    fell is read around that start, day by day and in weeks: a level before, a level after, one common trend, 70 days on
-    either side, the clearest start between the last old and the first raised promotion day, corrected for that search. The p-value is
-    the larger of the two: a promotion that only adds orders raises no alarm. Seasons and growth are smooth over 140 days and go with the
-    trend; a break of another origin on the same days would be taken for waiting, so this describes and does not prove.
+    Days are held against the median of the 14 days on either side, after the weekday's usual factor; shopping festivals, the
+    two weeks after them and Spring Festival are left out. A day of the month stands out if its mean over the last 12 months
+    does at p < .01 over all 31. The month from which its pull is higher for good is the clearest of 16, corrected for the
+    search. Whether the other days fell is read around that start, day by day and in weeks: a level before, a level after, one
+    common trend, 70 days on either side, the clearest start between the last old and the first raised promotion day,
+    corrected for that search. The p-value is the larger of the two: a promotion that only adds orders raises no alarm.
+    Seasons and growth are smooth over 140 days and go with the trend; a break of another origin on the same days would be
+    taken for waiting, so this describes and does not prove.
 
     Returns
     -------
     Alarm
-        ``effect``: multiple of orders on the other days; ``loss``: orders a month lost on them, ``facts``: ``days`` (tuple of days of the
-        month), ``pull_before``, ``pull_after`` (multiple of the days around), ``share_before``, ``share_after`` (of the month's orders),
-        ``gained`` (orders a month on the promotion days), ``net`` (Estimate, orders a month), ``kind`` ("none", "steady", "good", "waiting").
-        ``money``: fen a month of the net. ``series``: month_on, pull, share, is_after.
-        Smallest sample: 12 months, 5 orders a day.
+        ``effect``: multiple of orders on the other days; ``loss``: orders a month lost on them, ``facts``: ``days`` (tuple of
+        days of the month), ``pull_before``, ``pull_after`` (multiple of the days around), ``share_before``, ``share_after``
+        (of the month's orders), ``gained`` (orders a month on the promotion days), ``net`` (Estimate, orders a month),
+        ``kind`` ("none", "steady", "good", "waiting"). ``money``: fen a month of the net. ``series``: month_on, pull, share,
+        is_after. Smallest sample: 12 months, 5 orders a day.
     """
     lacks = tuple(reading.source.missing(*NEEDS))
     if lacks:
@@ -122,10 +123,11 @@ def _t95(df: float) -> float:
 
 
 def _days(reading: Reading) -> pd.DataFrame:
-    """Paid orders of each day; ``adjusted`` is their logarithm without the weekday, ``apart`` its distance from the days around."""
+    """Paid orders of each day; ``adjusted`` is their logarithm without the weekday, ``apart`` that less the days around."""
     store = f"AND store_id = '{reading.store}'" if reading.store else ""
     found = reading.engine.execute(
-        f"SELECT ordered_on AS on_day, count(*) AS orders FROM order_facts WHERE ordered_on <= DATE '{reading.as_of.isoformat()}' {store} "
+        f"SELECT ordered_on AS on_day, count(*) AS orders FROM order_facts "
+        f"WHERE ordered_on <= DATE '{reading.as_of.isoformat()}' {store} "
         "GROUP BY 1 ORDER BY 1"
     ).df()
     if found.empty:
@@ -236,7 +238,8 @@ def _cost(
 ) -> tuple[Estimate, Estimate, Estimate, float]:
     """Orders a month lost on other days, gained on promotion days, their difference, and what an order is worth in fen.
 
-    The gain is what promotion days have now beyond what they would have if the other days had kept their level and the pull its own.
+    The gain is what promotion days have now beyond what they would have if the other days had kept their level and the pull
+    its own.
     """
     since = days.iloc[start:]
     a_month = MONTH_DAYS / max(len(since), 1)
