@@ -16,7 +16,7 @@ from sqkit.reading import Reading, words
 from sqkit.registry import quantity
 
 __all__ = [
-    "GENERATION_COLUMNS", "REWARD_COLUMNS", "STATE_COLUMNS", "TREE_COLUMNS", "cut_text", "generation_curves", "generation_rows", "k_note",
+    "GENERATION_COLUMNS", "REWARD_COLUMNS", "STATE_COLUMNS", "TREE_COLUMNS", "cut_text", "generation_axis", "generation_curves", "generation_rows", "k_note",
     "k_title", "reach_text", "referral_findings", "reservoir_text", "reward_note", "reward_rows", "reward_title", "shown", "state_rows", "tree_rows",
     "tree_title", "untold_referrals",
 ]  # fmt: skip
@@ -65,6 +65,11 @@ def generation_curves(found: Referrals, lang: Lang) -> pd.DataFrame:
             ends = (step.low, step.high) if told else (math.nan, math.nan)
             rows.append((phrase(name, lang).plain, step.generation, getattr(step, key), *ends, told, not told))
     return pd.DataFrame(rows, columns=columns)
+
+
+def generation_axis(lang: Lang) -> str:
+    """Return the name of the chart's horizontal axis."""
+    return phrase("referral_axis_generation", lang).plain
 
 
 def generation_rows(found: Referrals, lang: Lang) -> list[dict[str, Text]]:
