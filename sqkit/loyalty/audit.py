@@ -89,7 +89,10 @@ def _joint(reading: Reading, units: str) -> pd.DataFrame:
 
 def _compared(joint: pd.DataFrame, kind: str, least: tuple[float, float]) -> dict[str, object]:
     n = joint["n_units_a"].sum() + joint["n_units_b"].sum()
-    sides = {"graded": joint["num_b"].sum() / max(joint["den_b"].sum(), 1), "other": joint["num_a"].sum() / max(joint["den_a"].sum(), 1)}
+    sides = {
+        "graded": joint["num_b"].sum() / max(joint["den_b"].sum(), 1),
+        "other": joint["num_a"].sum() / max(joint["den_a"].sum(), 1),
+    }
     if min(least) < _LEAST or (kind == "multiple" and min(joint["num_a"].sum(), joint["num_b"].sum()) <= 0):
         return {"kind": "few", "n": n, **sides}
     if kind == "multiple":  # graded over ordinary: side a of the multiple is the numerator
@@ -115,7 +118,9 @@ def _join(reading: Reading) -> dict[str, object] | None:
     since = reading.as_of - timedelta(days=YEAR)
     units = f"""SELECT cluster_id, 1 AS n, CASE WHEN member_id IS NULL THEN 0 ELSE net_fen END AS num, net_fen AS den FROM order_facts
                 WHERE ordered_on > DATE '{since}'"""
-    anonymous = reading.engine.execute(f"SELECT count(*) FROM order_facts WHERE member_id IS NULL AND ordered_on > DATE '{since}'").fetchone()[0]
+    anonymous = reading.engine.execute(
+        f"SELECT count(*) FROM order_facts WHERE member_id IS NULL AND ordered_on > DATE '{since}'"
+    ).fetchone()[0]
     made = ratio_interval(reading.engine.execute(blocks_sql(units)).df(), kind="ratio")
     if not anonymous or not made.n:
         return None  # every sale is a member's: nothing to compare joining with

@@ -12,7 +12,7 @@ from sqkit.reading import Reading
 
 __all__ = [
     "BENEFIT_COLUMNS", "GRADE_COLUMNS", "KIND_COLUMNS", "benefit_notes", "benefit_rows", "benefit_title", "grade_rows", "grade_table", "grade_title",
-    "grades_note", "kind_rows", "move_note", "move_rows", "move_title", "name_of", "near_notes", "price", "stay_note", "stay_rows", "stay_title",
+    "grades_note", "kind_rows", "move_note", "move_rows", "move_title", "name_of", "near_notes", "present_text", "price", "stay_note", "stay_rows", "stay_title",
     "untold_benefits", "untold_grades", "untold_moves", "untold_stay",
 ]  # fmt: skip
 
@@ -25,7 +25,13 @@ BENEFIT_COLUMNS = {
     "grade": "loyalty_col_present", "years": "loyalty_col_years", "cost": "loyalty_col_cost", "each": "loyalty_col_each",
     "margin": "loyalty_col_margin", "orders": "loyalty_col_orders", "break_even": "loyalty_col_break_even",
 }  # fmt: skip
-KIND_COLUMNS = {"grade": "loyalty_col_present", "kind": "loyalty_col_kind", "n": "loyalty_col_uses", "each": "loyalty_col_use", "cost": "loyalty_col_cost"}
+KIND_COLUMNS = {
+    "grade": "loyalty_col_present",
+    "kind": "loyalty_col_kind",
+    "n": "loyalty_col_uses",
+    "each": "loyalty_col_use",
+    "cost": "loyalty_col_cost",
+}
 
 
 def name_of(grade: str, lang: Lang) -> Text:
@@ -35,7 +41,9 @@ def name_of(grade: str, lang: Lang) -> Text:
 
 
 def price(fen: float, metric: str, reading: Reading, lang: Lang, display: str = "price") -> Text:
-    """Write an amount in fen."""
+    """Write an amount in fen; whole yuan below a thousand without decimals."""
+    if display == "price" and fen is not None and fen % 100 == 0 and fen < 100_000:
+        display = "money"
     return number(fen / 100 if fen is not None else None, metric, display, lang, reading.currency)
 
 
@@ -67,7 +75,11 @@ def grade_title(reading: Reading, made: Scheme, lang: Lang) -> Text:
 
 def grades_note(made: Scheme, lang: Lang) -> Text:
     """Return the small print of the grades."""
-    tills = phrase("loyalty_note_tills", lang, n=number(made.n_accounts, "grade_members", "count", lang)) if made.n_accounts else raw("")
+    tills = (
+        phrase("loyalty_note_tills", lang, n=number(made.n_accounts, "grade_members", "count", lang))
+        if made.n_accounts
+        else raw("")
+    )
     return phrase(
         "loyalty_note_grades", lang, day=labels.day(made.day, lang), days=fixed(phrase("unit_days", lang, n=made.days).plain),
         n=count(made.n_buyers, lang), n_all=number(made.n_members, "grade_members", "count", lang), level=fixed(LEVEL), tills=tills,
@@ -97,7 +109,9 @@ def grade_table(reading: Reading, made: Scheme, lang: Lang) -> list[dict[str, Te
 
 
 def _spread(value: float, low: float, high: float, metric: str, lang: Lang) -> Text:
-    return phrase("loyalty_spread", lang, value=number(value, metric, "share", lang), interval=interval(low, high, metric, "share", lang))
+    return phrase(
+        "loyalty_spread", lang, value=number(value, metric, "share", lang), interval=interval(low, high, metric, "share", lang)
+    )
 
 
 def near_notes(reading: Reading, made: Scheme, lang: Lang) -> list[Text]:
@@ -112,11 +126,28 @@ def near_notes(reading: Reading, made: Scheme, lang: Lang) -> list[Text]:
     return rows
 
 
+def present_text(made: Scheme, lang: Lang) -> Text | None:
+    """Return how many members the present scheme lifts above its lowest grade, or None without present grades."""
+    if len(made.present) < 2:
+        return None
+    above, whole = int(made.present["n"].iloc[:-1].sum()), int(made.present["n"].sum())
+    return phrase(
+        "loyalty_what_present",
+        lang,
+        n=number(above, "grade_members", "count", lang),
+        share=number(above / whole, "grade_members", "share", lang),
+    )
+
+
 def untold_grades(made: Scheme, lang: Lang) -> tuple[Text, Text, Text] | None:
     """Return question, reason and need where no thresholds can be drawn."""
     if not made.reason:
         return None
-    return phrase("loyalty_question_grades", lang), phrase(f"loyalty_reason_{made.reason}", lang), phrase("loyalty_needed_grades", lang)
+    return (
+        phrase("loyalty_question_grades", lang),
+        phrase(f"loyalty_reason_{made.reason}", lang),
+        phrase("loyalty_needed_grades", lang),
+    )
 
 
 def move_rows(made: Scheme, lang: Lang) -> pd.DataFrame:
@@ -218,11 +249,14 @@ def benefit_rows(reading: Reading, made: Benefits, lang: Lang) -> list[dict[str,
     """Return benefits per grade as table rows."""
     rows = []
     for row in made.by_grade.itertuples(index=False):
-        span = interval(row.low / 100, row.high / 100, "benefit_member_cost", "price", lang, reading.currency) if row.low == row.low else raw("–")
+        each = price(row.cost_member_fen, "benefit_member_cost", reading, lang)
+        if row.low == row.low:
+            span = interval(row.low / 100, row.high / 100, "benefit_member_cost", "price", lang, reading.currency)
+            each = phrase("loyalty_spread", lang, value=each, interval=span)
         rows.append({
             "grade": name_of(row.grade, lang), "years": number(row.member_years, "grade_members", "count", lang),
             "cost": price(row.cost_fen, "benefit_cost", reading, lang, "money"),
-            "each": phrase("loyalty_spread", lang, value=price(row.cost_member_fen, "benefit_member_cost", reading, lang), interval=span),
+            "each": each,
             "margin": number(row.cost_margin, "benefit_margin_share", "share", lang),
             "orders": number(row.orders_year, "benefit_break_even", "per", lang), "break_even": number(row.break_even, "benefit_break_even", "per", lang),
         })  # fmt: skip
@@ -251,7 +285,12 @@ def benefit_notes(reading: Reading, made: Benefits, lang: Lang) -> list[Text]:
         rows.append(phrase("loyalty_note_rate", lang, rate=number(rate.value, "benefit_margin_share", "share", lang)))
     if len(made.other):
         parts = [
-            phrase("loyalty_other_part", lang, kind=labels.code(r.kind, lang), cost=price(r.amount_fen, "benefit_cost", reading, lang, "money"))
+            phrase(
+                "loyalty_other_part",
+                lang,
+                kind=labels.code(r.kind, lang),
+                cost=price(r.amount_fen, "benefit_cost", reading, lang, "money"),
+            )
             for r in made.other.itertuples(index=False)
         ]
         rows.append(phrase("loyalty_note_other", lang, parts=labels.join(parts, lang)))
@@ -263,5 +302,3 @@ def untold_benefits(made: Benefits, lang: Lang) -> tuple[Text, Text, Text] | Non
     if not made.reason:
         return None
     return tuple(phrase(f"loyalty_{k}_benefits", lang) for k in ("question", "reason", "needed"))
-
-

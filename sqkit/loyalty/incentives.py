@@ -71,7 +71,9 @@ def _of_table(reading: Reading, table: str, since: object, until: str, value_poi
     else:
         if not ledger.moves(reading):
             return 0, 0.0
-        n, spent = engine.execute(f"SELECT count(*), coalesce(-sum(points), 0) FROM points_moves WHERE kind = 'redeem' AND on_day >= DATE '{since}'").fetchone()
+        n, spent = engine.execute(
+            f"SELECT count(*), coalesce(-sum(points), 0) FROM points_moves WHERE kind = 'redeem' AND on_day >= DATE '{since}'"
+        ).fetchone()
         rate = cost_rate(reading)
         cost = float(spent) / value_points * 100 * (1.0 if rate is None else rate.value)
     return int(n), float(cost)

@@ -10,21 +10,38 @@ import pandas as pd
 from sqkit import labels
 from sqkit.findings import Finding
 from sqkit.labels import Lang, Text, definition_link, interval, join, number, phrase, raw
-from sqkit.loyalty import activation, audit, benefits, critical, grades, incentives, points, rules
+from sqkit.loyalty import activation, audit, benefits, critical, grades, incentives, points, rules, rules_view
 from sqkit.loyalty import grades_view as tiers
 from sqkit.loyalty import points_view as view
-from sqkit.loyalty import rules_view
 from sqkit.loyalty.grades_view import price
 from sqkit.reading import Reading
 
-__all__ = ["LIMITS", "SHOWN", "Design", "design", "findings", "promotion_costs", "rules_asked", "sheets", "strip", "three_sentences"]
+__all__ = [
+    "LIMITS",
+    "SHOWN",
+    "Design",
+    "design",
+    "findings",
+    "promotion_costs",
+    "rules_asked",
+    "sheets",
+    "strip",
+    "three_sentences",
+]
 
 SHOWN = [
     "grade_threshold", "grade_members", "grade_sales_share", "grade_stay", "benefit_cost", "benefit_member_cost", "benefit_margin_share",
     "benefit_break_even", "points_issuance", "points_count", "points_redemption", "points_owed_share", "points_liability", "points_promotion_cost",
     "critical_points", "redeem_chance", "rule_change_cost", "audit_sign", "incentive_each",
 ]  # fmt: skip
-LIMITS = ["loyalty_limits_descriptive", "loyalty_limits_claims", "loyalty_limits_replay", "loyalty_limits_liability", "loyalty_limits_critical", "loyalty_limits_brand"]
+LIMITS = [
+    "loyalty_limits_descriptive",
+    "loyalty_limits_claims",
+    "loyalty_limits_replay",
+    "loyalty_limits_liability",
+    "loyalty_limits_critical",
+    "loyalty_limits_brand",
+]
 
 
 @dataclass(frozen=True)
@@ -99,6 +116,8 @@ def three_sentences(d: Design, lang: Lang) -> list[Text]:
 
 def _what(d: Design, lang: Lang) -> Text:
     parts = [tiers.grade_title(d.reading, d.scheme, lang)]
+    if not d.scheme.reason and (present := tiers.present_text(d.scheme, lang)) is not None:
+        parts.append(present)
     if not d.points.reason:
         parts.append(view.economy_title(d.reading, d.points, lang))
     elif d.scheme.reason == "":
@@ -122,7 +141,14 @@ def _todo(d: Design, lang: Lang) -> Text:
     near = d.groups[d.groups["group"].isin(["C", "D"])] if len(d.groups) else d.groups
     if len(near):
         gap = float((near["gap"] * near["n"]).sum() / near["n"].sum())
-        parts.append(phrase("loyalty_do_near", lang, n=number(int(near["n"].sum()), "grade_members", "count", lang), gap=number(gap, "critical_points", "count", lang)))
+        parts.append(
+            phrase(
+                "loyalty_do_near",
+                lang,
+                n=number(int(near["n"].sum()), "grade_members", "count", lang),
+                gap=number(gap, "critical_points", "count", lang),
+            )
+        )
     if not d.changes["asked"].reason:
         parts.append(phrase("loyalty_do_change", lang, finding=rules_view.change_title(d.reading, d.changes["asked"], lang)))
     if not parts:
@@ -143,21 +169,41 @@ def strip(d: Design, lang: Lang) -> list[dict[str, object]]:
 
     if not d.scheme.reason:
         for line in d.scheme.thresholds.itertuples(index=False):
-            span = interval(line.low_fen / 100, line.high_fen / 100, "grade_threshold", "price", lang, r.currency) if not line.is_chosen else None
+            span = (
+                interval(line.low_fen / 100, line.high_fen / 100, "grade_threshold", "price", lang, r.currency)
+                if not line.is_chosen
+                else None
+            )
             card("grade_threshold", f"loyalty_card_{line.grade}", price(line.fen, "grade_threshold", r, lang), span)
     if not d.benefits.reason:
         card("benefit_cost", "loyalty_card_benefits", price(d.benefits.cost_fen, "benefit_cost", r, lang, "money"), None)
     if d.points.redemption is not None:
         made = d.points.redemption
-        card("points_redemption", "loyalty_card_redemption", number(made.value, "points_redemption", "share", lang), interval(made.low, made.high, "points_redemption", "share", lang), made.enough)
+        card(
+            "points_redemption",
+            "loyalty_card_redemption",
+            number(made.value, "points_redemption", "share", lang),
+            interval(made.low, made.high, "points_redemption", "share", lang),
+            made.enough,
+        )
     owed = d.points.liability_fen
     if owed.value == owed.value:
-        card("points_liability", "loyalty_card_liability", price(owed.value, "points_liability", r, lang, "money"), interval(owed.low / 100, owed.high / 100, "points_liability", "money", lang, r.currency))
+        card(
+            "points_liability",
+            "loyalty_card_liability",
+            price(owed.value, "points_liability", r, lang, "money"),
+            interval(owed.low / 100, owed.high / 100, "points_liability", "money", lang, r.currency),
+        )
     if d.critical.reason not in ("", "no_ledger"):
         card("critical_points", "loyalty_card_critical", raw("–"), None, False)
     elif d.critical.is_found:
         c = d.critical
-        card("critical_points", "loyalty_card_critical", number(c.value, "critical_points", "count", lang), interval(c.low, c.high, "critical_points", "count", lang))
+        card(
+            "critical_points",
+            "loyalty_card_critical",
+            number(c.value, "critical_points", "count", lang),
+            interval(c.low, c.high, "critical_points", "count", lang),
+        )
     return cards
 
 
@@ -194,7 +240,14 @@ def findings(d: Design) -> list[Finding]:
             row = line.iloc[0]
             say("rule_change_cost", rank, lambda lang, change=change: rules_view.change_title(r, change, lang), scope={"rules": key}, level=0.9,
                 value=row["more"] / 100, low=row["more_low"] / 100, high=row["more_high"] / 100)  # fmt: skip
-    signs = {"yes": "signal", "no": "signal", "cannot_tell": "no_signal", "few": "not_enough_data", "ask": "no_data", "no_reference": "no_reference"}
+    signs = {
+        "yes": "signal",
+        "no": "signal",
+        "cannot_tell": "no_signal",
+        "few": "not_enough_data",
+        "ask": "no_data",
+        "no_reference": "no_reference",
+    }
     for rank, row in enumerate(d.audit.itertuples(index=False), start=60):
         told.append(Finding(metric_id="audit_sign", rank=rank, scope={"test": row.test}, verdict=signs[row.verdict], value=row.value, low=row.low,
                             high=row.high, n=int(row.n) if row.n == row.n else None, **common))  # fmt: skip

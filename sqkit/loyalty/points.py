@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zlib
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import date, timedelta
 from typing import Literal
 
 import numpy as np
@@ -89,6 +89,9 @@ class Points:
     liability_fen, face_fen : Amount, float
         Usable points expected to be redeemed x value x cost rate (x 1 where products carry no cost); and all usable points at full
         value.
+    backtest : float or None
+        Points redeemed over points projected, by the same projection a year earlier; what is owed is corrected by it. None where there
+        was nothing to test it on.
     calendar : DataFrame
         Per month of expiry (NULL: never): ``month_on, points, n_members, owed_share, redeemed, expiring, value_fen`` (the expiring ones
         at full value).
@@ -104,6 +107,7 @@ class Points:
     owed_share: Amount = field(default_factory=lambda: Amount(np.nan))
     liability_fen: Amount = field(default_factory=lambda: Amount(np.nan))
     face_fen: float = np.nan
+    backtest: float | None = None
     calendar: pd.DataFrame = field(default_factory=pd.DataFrame)
 
 
@@ -161,7 +165,7 @@ def issuance(reading: Reading) -> Interval | None:
                 SELECT member_id, points AS num, 0.0 AS den FROM points_moves WHERE kind = 'issue' AND on_day > DATE '{since}'
                 UNION ALL
                 SELECT member_id, 0, net_fen / 100.0 FROM order_facts WHERE member_id IS NOT NULL AND ordered_on > DATE '{since}'
-            ) AS both GROUP BY member_id
+            ) AS sides GROUP BY member_id
         ) AS u LEFT JOIN member_facts AS m ON m.member_id = u.member_id"""
     made = ratio_interval(reading.engine.execute(blocks_sql(whole)).df(), kind="ratio")
     return made if made.n else None
@@ -227,13 +231,13 @@ def redemption(reading: Reading) -> Interval | None:
 
 
 @remembered
-def pace(reading: Reading) -> pd.DataFrame:
+def pace(reading: Reading, day: date) -> pd.DataFrame:
     """Return how much of the points held at a month's start is redeemed within it, by full months left until they expire.
 
-    Complete calendar months of the last 365 days (all, where there is less). Grain: one row per shard (code from 0; whole clusters)
+    Complete calendar months of the 365 days up to a day (all, where there is less). Grain: one row per shard (code from 0; whole clusters)
     and ``left``. Columns: ``held, redeemed``. Points issued and redeemed within the same month are not in it.
     """
-    day, engine = reading.as_of, reading.engine
+    engine = reading.engine
     return engine.execute(f"""
         WITH starts AS (
             SELECT CAST(unnest(generate_series(date_trunc('month', DATE '{day - timedelta(days=YEAR - 31)}'), DATE '{day}', INTERVAL '1' MONTH)) AS DATE) AS month_on
@@ -285,7 +289,8 @@ def points(reading: Reading, value_points: float = VALUE_POINTS) -> Points:
 
     What is owed is not what was issued: of the usable points the share expected to be redeemed before they expire is projected
     month by month from the last year's pace at the same distance from expiry (a chain ladder), with whole clusters resampled for
-    the interval. A campaign that lifted redemption in that year lifts the projection too. Points that never expire are counted in
+    the interval. How the same projection fared a year earlier corrects it by half (a young scheme redeems more every
+    year, and its growth slows), and widens the interval from no correction to one and a half times the error. A campaign that lifted redemption in that year lifts the projection too. Points that never expire are counted in
     full. Nothing is halved here: halving belongs to the promotion cost of a purchase. Smallest sample: none for the ledger itself;
     the projection is left out where no month is complete. Source: S3.5.
 
@@ -304,12 +309,17 @@ def points(reading: Reading, value_points: float = VALUE_POINTS) -> Points:
         "ledger": whole, "issuance": issuance(reading), "cohorts": cohorts(reading), "redemption": redemption(reading), "cost_rate": rate,
         "face_fen": whole.outstanding / value_points * 100,
     }  # fmt: skip
-    rows = pace(reading)
+    rows = pace(reading, reading.as_of)
     if rows.empty or due.empty:
         return Points("", value_points, **told, calendar=due)
     rng = np.random.default_rng(zlib.crc32(f"{reading.source.id}|{reading.as_of}|liability".encode()))
-    months = np.array([_months(reading, m) for m in due["month_on"]])
-    shares = np.where(months >= 0, _shares(rows, np.maximum(months, 0), rng), 1.0)
+    months = np.array([_months(reading.as_of, m) for m in due["month_on"]])
+    shares = _shares(rows, np.maximum(months, 0), rng)
+    off = backtest(reading)
+    if off is not None:
+        # half as far off as a year ago, as a scheme's growth slows; from not at all to half as far again in the interval
+        shares = np.minimum(shares * (off ** np.r_[1.0, rng.uniform(0, 2, RESAMPLES)])[:, None], 1.0)
+    shares = np.where(months >= 0, shares, 1.0)
     redeemed = shares * due["points"].to_numpy(float)
     due = due.assign(owed_share=shares[0], redeemed=redeemed[0], expiring=due["points"] - redeemed[0])
     due["value_fen"] = due["expiring"] / value_points * 100
@@ -321,10 +331,54 @@ def points(reading: Reading, value_points: float = VALUE_POINTS) -> Points:
         "",
         value_points,
         **told,
+        backtest=off,
         owed_share=_central(owed / max(whole.outstanding, 1)),
         liability_fen=_central(money),
         calendar=due,
     )
+
+
+@remembered
+def backtest(reading: Reading) -> float | None:
+    """Return points redeemed over points projected, for lots held a year ago that have expired since; None where that cannot be told.
+
+    Needs 180 days of ledger before that day, 1,000 points held then, and 500 projected to be redeemed; kept within 0.5 to 2.
+    """
+    then, day, engine = reading.as_of - timedelta(days=YEAR), reading.as_of, reading.engine
+    if not book.lots(reading):
+        return None
+    first = engine.execute("SELECT min(on_day) FROM points_moves").fetchone()[0]
+    rows = pace(reading, then) if (then - first).days >= 180 else pd.DataFrame()
+    if rows.empty:
+        return None
+    engine.execute(f"""
+        CREATE OR REPLACE TEMP TABLE points_then AS
+        WITH spent AS (SELECT member_id, -sum(points) AS spent FROM points_moves WHERE kind <> 'issue' AND on_day <= DATE '{then}' GROUP BY member_id),
+        made AS (SELECT member_id, expires_on, sum(points) AS issued FROM points_moves WHERE kind = 'issue' AND on_day <= DATE '{then}' GROUP BY ALL),
+        up_to AS (SELECT *, sum(issued) OVER (PARTITION BY member_id ORDER BY expires_on NULLS LAST) AS so_far FROM made)
+        SELECT u.member_id, u.expires_on, least(greatest(u.so_far - coalesce(s.spent, 0), 0), u.issued) AS held
+        FROM up_to AS u LEFT JOIN spent AS s ON s.member_id = u.member_id WHERE u.expires_on > DATE '{then}' AND u.expires_on <= DATE '{day}'""")
+    due = engine.execute("""
+        SELECT CAST(date_trunc('month', expires_on) AS DATE) AS month_on, CAST(sum(held) AS DOUBLE) AS held FROM points_then
+        WHERE held > 0 GROUP BY 1 ORDER BY 1""").df()
+    if due["held"].sum() < LEAST_COHORT:
+        return None
+    lost = engine.execute(f"""
+        WITH events AS (
+            SELECT member_id, on_day, -sum(points) AS spent, 0 AS due FROM points_moves
+            WHERE kind IN ('redeem', 'back') AND on_day > DATE '{then}' GROUP BY member_id, on_day
+            UNION ALL SELECT member_id, expires_on, 0, held FROM points_then WHERE held > 0
+        ),
+        days AS (SELECT member_id, on_day, sum(spent) AS spent, sum(due) AS due FROM events GROUP BY member_id, on_day),
+        running AS (SELECT member_id, due, sum(due) OVER past - sum(spent) OVER past AS unspent
+                    FROM days WINDOW past AS (PARTITION BY member_id ORDER BY on_day)),
+        each AS (SELECT greatest(max(unspent), 0) AS lost FROM running WHERE due > 0 GROUP BY member_id)
+        SELECT coalesce(sum(lost), 0) FROM each""").fetchone()[0]
+    months = np.array([_months(then, m) for m in due["month_on"]])
+    told = float(_shares(rows, months, np.random.default_rng(0))[0] @ due["held"].to_numpy(float))
+    if told < 500:
+        return None
+    return float(np.clip((due["held"].sum() - float(lost)) / told, 0.5, 2.0))
 
 
 def _central(draws: np.ndarray) -> Amount:
@@ -332,9 +386,9 @@ def _central(draws: np.ndarray) -> Amount:
     return Amount(float(draws[0]), float(min(low, draws[0])), float(max(high, draws[0])))
 
 
-def _months(reading: Reading, month_on: object) -> int:
-    """Return calendar months from the month after the reading's day to a month of expiry, 0 in the same month; -1 for never."""
+def _months(day: date, month_on: object) -> int:
+    """Return calendar months from the month after a day to a month of expiry, 0 in the same month; -1 for never."""
     if month_on is None or month_on is pd.NaT or month_on != month_on:
         return -1
-    after = reading.as_of + timedelta(days=1)
+    after = day + timedelta(days=1)
     return max((month_on.year - after.year) * 12 + month_on.month - after.month, 0)

@@ -53,7 +53,14 @@ def economy_rows(reading: Reading, made: Points, costs: tuple[PromotionCost, ...
     rows = []
 
     def add(key: str, value: Text, span: Text | None = None, **told: object) -> None:
-        rows.append({"what": phrase(f"loyalty_what_{key}", lang), "value": value, "interval": span or raw("–"), "how": phrase(f"loyalty_how_{key}", lang, **told)})
+        rows.append(
+            {
+                "what": phrase(f"loyalty_what_{key}", lang),
+                "value": value,
+                "interval": span or raw("–"),
+                "how": phrase(f"loyalty_how_{key}", lang, **told),
+            }
+        )
 
     value = fixed(f"{made.value_points:g}")
     if made.issuance is not None:
@@ -63,8 +70,16 @@ def economy_rows(reading: Reading, made: Points, costs: tuple[PromotionCost, ...
     add("validity", phrase(f"loyalty_validity_{validity_of(reading)}", lang))
     if made.redemption is not None:
         r = made.redemption
-        add("redemption", number(r.value, "points_redemption", "share", lang), interval(r.low, r.high, "points_redemption", "share", lang))
-        add("breakage", number(1 - r.value, "points_redemption", "share", lang), interval(1 - r.high, 1 - r.low, "points_redemption", "share", lang))
+        add(
+            "redemption",
+            number(r.value, "points_redemption", "share", lang),
+            interval(r.low, r.high, "points_redemption", "share", lang),
+        )
+        add(
+            "breakage",
+            number(1 - r.value, "points_redemption", "share", lang),
+            interval(1 - r.high, 1 - r.low, "points_redemption", "share", lang),
+        )
     book = made.ledger
     for key in ("issued", "redeemed", "taken_back", "expired", "outstanding", "deficit"):
         n = book.expired + book.lapsed + book.overdue if key == "expired" else getattr(book, key)
@@ -73,11 +88,23 @@ def economy_rows(reading: Reading, made: Points, costs: tuple[PromotionCost, ...
     add("face", price(made.face_fen, "points_liability", reading, lang, "money"))
     if made.cost_rate is not None:
         c = made.cost_rate
-        add("cost_rate", number(c.value, "benefit_margin_share", "share", lang), interval(c.low, c.high, "benefit_margin_share", "share", lang))
+        add(
+            "cost_rate",
+            number(c.value, "benefit_margin_share", "share", lang),
+            interval(c.low, c.high, "benefit_margin_share", "share", lang),
+        )
     owed, share = made.liability_fen, made.owed_share
     if owed.value == owed.value:
-        add("owed_share", number(share.value, "points_owed_share", "share", lang), interval(share.low, share.high, "points_owed_share", "share", lang))
-        add("liability", price(owed.value, "points_liability", reading, lang, "money"), _money_span(owed.low, owed.high, "points_liability", reading, lang))
+        add(
+            "owed_share",
+            number(share.value, "points_owed_share", "share", lang),
+            interval(share.low, share.high, "points_owed_share", "share", lang),
+        )
+        add(
+            "liability",
+            price(owed.value, "points_liability", reading, lang, "money"),
+            _money_span(owed.low, owed.high, "points_liability", reading, lang),
+        )
     for cost in costs:
         add(f"promotion_{cost.reading}", _small(cost.value, lang), perceived=_small(cost.perceived, lang))
     return rows
@@ -101,6 +128,12 @@ def economy_notes(made: Points, lang: Lang) -> list[Text]:
         rows.append(phrase("loyalty_note_negative", lang, n=number(book.n_negative, "grade_members", "count", lang)))
     if book.outstanding_undated:
         rows.append(phrase("loyalty_note_undated", lang, n=number(book.outstanding_undated, "points_count", "count", lang)))
+    if made.owed_share.value == made.owed_share.value:
+        off = made.backtest
+        rows.append(
+            phrase("loyalty_note_untested", lang) if off is None
+            else phrase("loyalty_note_backtest", lang, ratio=number(off, "points_owed_share", "multiple", lang))
+        )  # fmt: skip
     if made.cost_rate is None:
         rows.append(phrase("loyalty_note_no_rate", lang))
     return rows
@@ -117,9 +150,23 @@ def cohort_rows(made: Points, lang: Lang) -> pd.DataFrame:
     """Return the redemption rate per complete cohort as chart rows."""
     rows = []
     for row in made.cohorts.itertuples(index=False) if len(made.cohorts) else ():
-        text = phrase("loyalty_row_cohort", lang, share=number(row.share, "points_redemption", "share", lang), n=number(row.issued, "points_count", "count", lang)).plain
+        text = phrase(
+            "loyalty_row_cohort",
+            lang,
+            share=number(row.share, "points_redemption", "share", lang),
+            n=number(row.issued, "points_count", "count", lang),
+        ).plain
         label = phrase("loyalty_cohort", lang, year=str(int(row.year))).plain
-        rows.append((label, row.share, row.low if row.is_enough else float("nan"), row.high if row.is_enough else float("nan"), text, False))
+        rows.append(
+            (
+                label,
+                row.share,
+                row.low if row.is_enough else float("nan"),
+                row.high if row.is_enough else float("nan"),
+                text,
+                False,
+            )
+        )
     frame = pd.DataFrame(rows, columns=["label", "value", "low", "high", "text", "is_accent"])
     if len(frame):
         frame.loc[frame.index[-1], "is_accent"] = True
@@ -131,7 +178,10 @@ def cohort_title(made: Points, lang: Lang) -> Text:
     if made.redemption is None:
         return phrase("loyalty_title_cohorts_untold", lang)
     share = made.redemption.value
-    told = {"share": number(share, "points_redemption", "share", lang), "rest": number(1 - share, "points_redemption", "share", lang)}
+    told = {
+        "share": number(share, "points_redemption", "share", lang),
+        "rest": number(1 - share, "points_redemption", "share", lang),
+    }
     return phrase("loyalty_title_cohorts" if share < 0.7 else "loyalty_title_cohorts_high", lang, **told)
 
 
@@ -153,9 +203,16 @@ def calendar_rows(reading: Reading, made: Points, lang: Lang) -> pd.DataFrame:
     due = made.calendar[made.calendar["month_on"].notna()] if len(made.calendar) else made.calendar
     for row in due.head(14).itertuples(index=False):
         face = row.points / made.value_points
-        text = phrase("loyalty_row_due", lang, points=number(row.points, "points_count", "count", lang), n=number(row.n_members, "grade_members", "count", lang)).plain
+        text = phrase(
+            "loyalty_row_due",
+            lang,
+            points=number(row.points, "points_count", "count", lang),
+            n=number(row.n_members, "grade_members", "count", lang),
+        ).plain
         first = pd.Timestamp(row.month_on)
-        rows.append((labels.period(first.date(), (first + pd.offsets.MonthEnd(0)).date(), lang).plain, face, face, face, text, not rows))
+        rows.append(
+            (labels.period(first.date(), (first + pd.offsets.MonthEnd(0)).date(), lang).plain, face, face, face, text, not rows)
+        )
     return pd.DataFrame(rows, columns=["label", "value", "low", "high", "text", "is_accent"])
 
 
@@ -214,7 +271,11 @@ def curve_title(found: Critical, lang: Lang) -> Text:
 
 def curve_note(found: Critical, lang: Lang) -> Text:
     """Return the small print of the curve."""
-    out = phrase("loyalty_note_excluded", lang, n=number(found.n_excluded, "redeem_chance", "count", lang)) if found.n_excluded else raw("")
+    out = (
+        phrase("loyalty_note_excluded", lang, n=number(found.n_excluded, "redeem_chance", "count", lang))
+        if found.n_excluded
+        else raw("")
+    )
     return phrase(
         "loyalty_note_critical", lang, n=count(found.n, lang), members=number(found.n_members, "grade_members", "count", lang),
         redeemed=number(found.n_redemptions, "redeem_chance", "count", lang), level=fixed(LEVEL), excluded=out,
@@ -225,8 +286,17 @@ def untold_curve(found: Critical, lang: Lang) -> tuple[Text, Text, Text] | None:
     """Return question, reason and need where there is no curve."""
     if len(found.curve):
         return None
-    reason = phrase(f"loyalty_reason_critical_{found.reason}", lang, n=number(found.n_redemptions, "redeem_chance", "count", lang), least=fixed(LEAST_REDEMPTIONS))
-    return phrase("loyalty_question_critical", lang), reason, phrase("loyalty_needed_critical", lang, least=fixed(LEAST_REDEMPTIONS))
+    reason = phrase(
+        f"loyalty_reason_critical_{found.reason}",
+        lang,
+        n=number(found.n_redemptions, "redeem_chance", "count", lang),
+        least=fixed(LEAST_REDEMPTIONS),
+    )
+    return (
+        phrase("loyalty_question_critical", lang),
+        reason,
+        phrase("loyalty_needed_critical", lang, least=fixed(LEAST_REDEMPTIONS)),
+    )
 
 
 def point_label(lang: Lang) -> str:

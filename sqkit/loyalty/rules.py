@@ -8,7 +8,7 @@ is an assumption with a range, and stands as one.
 from __future__ import annotations
 
 import zlib
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import date, timedelta
 
 import numpy as np
@@ -285,7 +285,8 @@ def _points_sides(
 
 def _ranks(reading: Reading) -> dict[str, str]:
     """Return which of the three grades each present grade stands for, by the order of their mean spend."""
-    order = list(scheme(reading).present["now"]) if not scheme(reading).reason else []
+    present = scheme(reading).present
+    order = list(present["now"]) if len(present) else []
     return {name: GRADES[min(i, 2)] if len(order) > 2 or i == 0 else "ordinary" for i, name in enumerate(order)}
 
 
@@ -342,8 +343,3 @@ def _benefit_each(given) -> list[float]:
         return [float(rows["cost_member_fen"].iloc[0])] * 3
     each = rows["cost_member_fen"].fillna(0.0).to_numpy(float)
     return [float(each[0]), float(each[1]) if len(each) > 2 else float(each[-1]), float(each[-1])]
-
-
-def with_thresholds(rules: Rules, platinum_fen: int, gold_fen: int) -> Rules:
-    """Return the rules with other thresholds."""
-    return replace(rules, platinum_fen=platinum_fen, gold_fen=gold_fen)

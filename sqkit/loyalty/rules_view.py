@@ -23,9 +23,28 @@ CHANGE_COLUMNS = {
     "what": "loyalty_col_change", "total": "loyalty_col_total", "more": "loyalty_col_more", "liability": "loyalty_col_liability",
     "moved": "loyalty_col_moved", "purse": "loyalty_col_purse",
 }  # fmt: skip
-LINE_COLUMNS = {"line": "loyalty_col_line", "now": "loyalty_col_now", "then": "loyalty_col_then", "interval": "loyalty_col_90", "more": "loyalty_col_more"}
-AUDIT_COLUMNS = {"test": "loyalty_col_test", "verdict": "col_verdict", "value": "col_value", "measure": "loyalty_col_measure", "n": "col_n", "ask": "loyalty_col_ask"}
-INCENTIVE_COLUMNS = {"incentive": "loyalty_col_incentive", "place": "loyalty_col_place", "n": "loyalty_col_uses", "each": "loyalty_col_use", "cost": "loyalty_col_cost"}
+LINE_COLUMNS = {
+    "line": "loyalty_col_line",
+    "now": "loyalty_col_now",
+    "then": "loyalty_col_then",
+    "interval": "loyalty_col_90",
+    "more": "loyalty_col_more",
+}
+AUDIT_COLUMNS = {
+    "test": "loyalty_col_test",
+    "verdict": "col_verdict",
+    "value": "col_value",
+    "measure": "loyalty_col_measure",
+    "n": "col_n",
+    "ask": "loyalty_col_ask",
+}
+INCENTIVE_COLUMNS = {
+    "incentive": "loyalty_col_incentive",
+    "place": "loyalty_col_place",
+    "n": "loyalty_col_uses",
+    "each": "loyalty_col_use",
+    "cost": "loyalty_col_cost",
+}
 _MONEY = ("points_cost", "benefit_cost", "discount_cost", "total_cost", "liability")
 
 
@@ -57,7 +76,9 @@ def rules_text(reading: Reading, rules: Rules, lang: Lang) -> Text:
     if rules.validity != "as_now":
         parts.append(phrase("loyalty_rule_valid", lang, text=phrase(f"loyalty_validity_{rules.validity}", lang)))
     if any(b is not None for b in rules.benefit_fen):
-        texts = [fixed("–" if b is None else labels.plain_number(b / 100, "price", lang, reading.currency)) for b in rules.benefit_fen]
+        texts = [
+            fixed("–" if b is None else labels.plain_number(b / 100, "price", lang, reading.currency)) for b in rules.benefit_fen
+        ]
         parts.append(phrase("loyalty_rule_benefits", lang, texts=labels.join(texts, lang)))
     if any(rules.discount):
         texts = [fixed(labels.plain_number(d, "share", lang)) for d in rules.discount]
@@ -66,7 +87,9 @@ def rules_text(reading: Reading, rules: Rules, lang: Lang) -> Text:
 
 
 def _chosen(fen: int, reading: Reading, lang: Lang) -> Text:
-    return fixed(labels.plain_number(fen / 100, "price", lang, reading.currency)) if fen else phrase("loyalty_rule_from_data", lang)
+    return (
+        fixed(labels.plain_number(fen / 100, "price", lang, reading.currency)) if fen else phrase("loyalty_rule_from_data", lang)
+    )
 
 
 def change_rows(reading: Reading, made: Mapping[str, Change], lang: Lang) -> list[dict[str, Text]]:
@@ -107,12 +130,22 @@ def change_title(reading: Reading, made: Change, lang: Lang) -> Text:
     total = _line(made, "total_cost")
     if total is None:
         return phrase("loyalty_title_change_untold", lang)
-    told = {"more": _amount(abs(total["more"]), reading, lang), "now": _amount(total["now"], reading, lang), "then": _amount(total["then"], reading, lang)}
+    told = {
+        "more": _amount(abs(total["more"]), reading, lang),
+        "now": _amount(total["now"], reading, lang),
+        "then": _amount(total["then"], reading, lang),
+    }
     if total["more_low"] > 1:
-        return phrase("loyalty_title_change_dearer", lang, **told, interval=_span(total["more_low"], total["more_high"], reading, lang))
+        return phrase(
+            "loyalty_title_change_dearer", lang, **told, interval=_span(total["more_low"], total["more_high"], reading, lang)
+        )
     if total["more_high"] < -1:
-        return phrase("loyalty_title_change_cheaper", lang, **told, interval=_span(-total["more_high"], -total["more_low"], reading, lang))
-    return phrase("loyalty_title_change_same", lang, interval=_span(total["more_low"], total["more_high"], reading, lang, signed=True))
+        return phrase(
+            "loyalty_title_change_cheaper", lang, **told, interval=_span(-total["more_high"], -total["more_low"], reading, lang)
+        )
+    return phrase(
+        "loyalty_title_change_same", lang, interval=_span(total["more_low"], total["more_high"], reading, lang, signed=True)
+    )
 
 
 def line_rows(reading: Reading, made: Change, lang: Lang) -> list[dict[str, Text]]:
@@ -127,7 +160,11 @@ def line_rows(reading: Reading, made: Change, lang: Lang) -> list[dict[str, Text
         else:
             now, then = (number(v, "points_count", "count", lang) for v in (row.now, row.then))
             span = interval(row.low, row.high, "points_count", "count", lang)
-            more = number(row.more, "points_count", "count", lang, signed=True) if abs(row.more) >= 0.5 else phrase("loyalty_unchanged", lang)
+            more = (
+                number(row.more, "points_count", "count", lang, signed=True)
+                if abs(row.more) >= 0.5
+                else phrase("loyalty_unchanged", lang)
+            )
         rows.append({"line": phrase(f"loyalty_line_{row.line}", lang), "now": now, "then": then, "interval": span, "more": more})
     return rows
 
@@ -148,7 +185,11 @@ def untold_change(made: Change, lang: Lang) -> tuple[Text, Text, Text] | None:
     """Return question, reason and need where there is no scheme to change."""
     if not made.reason:
         return None
-    return phrase("loyalty_question_change", lang), phrase(f"loyalty_reason_change_{made.reason}", lang), phrase("loyalty_needed_change", lang)
+    return (
+        phrase("loyalty_question_change", lang),
+        phrase(f"loyalty_reason_change_{made.reason}", lang),
+        phrase("loyalty_needed_change", lang),
+    )
 
 
 def audit_rows(reading: Reading, made: pd.DataFrame, lang: Lang) -> list[dict[str, Text]]:
@@ -167,9 +208,19 @@ def audit_rows(reading: Reading, made: pd.DataFrame, lang: Lang) -> list[dict[st
 
 def _sign(row: object, lang: Lang) -> Text:
     if row.kind == "share":
-        return phrase("loyalty_spread", lang, value=number(row.value, "audit_sign", "share", lang), interval=interval(row.low, row.high, "audit_sign", "share", lang))
+        return phrase(
+            "loyalty_spread",
+            lang,
+            value=number(row.value, "audit_sign", "share", lang),
+            interval=interval(row.low, row.high, "audit_sign", "share", lang),
+        )
     if row.kind == "multiple":
-        return phrase("loyalty_spread", lang, value=number(row.value, "audit_sign", "multiple", lang), interval=interval(row.low, row.high, "audit_sign", "multiple", lang))
+        return phrase(
+            "loyalty_spread",
+            lang,
+            value=number(row.value, "audit_sign", "multiple", lang),
+            interval=interval(row.low, row.high, "audit_sign", "multiple", lang),
+        )
     if row.kind == "difference":
         return phrase("loyalty_audit_sides", lang, graded=number(row.graded, "audit_sign", "share", lang), other=number(row.other, "audit_sign", "share", lang),
                       interval=interval(row.low, row.high, "audit_sign", "points", lang, signed=True))  # fmt: skip
@@ -182,7 +233,10 @@ def audit_title(made: pd.DataFrame, lang: Lang) -> Text:
     yes, no, ask = int(n.get("yes", 0)), int(n.get("no", 0)), int(n.get("ask", 0))
     if ask == len(made):
         return phrase("loyalty_title_audit_ask", lang)
-    told = {k: number(v, "audit_sign", "count", lang) for k, v in (("yes", yes), ("no", no), ("ask", ask), ("open", len(made) - yes - no - ask))}
+    told = {
+        k: number(v, "audit_sign", "count", lang)
+        for k, v in (("yes", yes), ("no", no), ("ask", ask), ("open", len(made) - yes - no - ask))
+    }
     return phrase("loyalty_title_audit", lang, **told)
 
 
@@ -198,7 +252,12 @@ def matrix_rows(made: pd.DataFrame, lang: Lang) -> pd.DataFrame:
         for hard in ("hard", "soft"):
             part = made[(made["place"] == place) & (made["hardness"] == hard)]
             used, known = int(part["is_used"].sum()), len(part)
-            text = phrase("loyalty_cell", lang, used=number(used, "audit_sign", "count", lang), known=number(known, "audit_sign", "count", lang)).plain
+            text = phrase(
+                "loyalty_cell",
+                lang,
+                used=number(used, "audit_sign", "count", lang),
+                known=number(known, "audit_sign", "count", lang),
+            ).plain
             shade = used / known if known else float("nan")
             rows.append((phrase(f"loyalty_place_{place}", lang).plain, phrase(f"loyalty_hard_{hard}", lang).plain, shade, text))
     return pd.DataFrame(rows, columns=["row", "column", "shade", "text"])
@@ -220,8 +279,23 @@ def incentive_rows(reading: Reading, made: pd.DataFrame, lang: Lang) -> list[dic
     for row in made.sort_values("is_used", ascending=False, kind="stable").itertuples(index=False):
         record = incentives.records().get(row.incentive)
         known = row.each_fen == row.each_fen
-        each = phrase("loyalty_no_marginal", lang) if row.hardness == "soft" and not row.is_used else price(row.each_fen, "incentive_each", reading, lang) if known else phrase("loyalty_not_used", lang)
-        place = phrase("loyalty_place_of", lang, place=phrase(f"loyalty_place_{row.place}", lang), hard=phrase(f"loyalty_hard_{row.hardness}", lang)) if row.place else phrase("loyalty_unplaced", lang)
+        each = (
+            phrase("loyalty_no_marginal", lang)
+            if row.hardness == "soft" and not row.is_used
+            else price(row.each_fen, "incentive_each", reading, lang)
+            if known
+            else phrase("loyalty_not_used", lang)
+        )
+        place = (
+            phrase(
+                "loyalty_place_of",
+                lang,
+                place=phrase(f"loyalty_place_{row.place}", lang),
+                hard=phrase(f"loyalty_short_{row.hardness}", lang),
+            )
+            if row.place
+            else phrase("loyalty_unplaced", lang)
+        )
         rows.append({
             "incentive": constants(record[lang]) if record else labels.code(row.incentive, lang), "place": place,
             "n": number(row.n, "audit_sign", "count", lang) if row.is_used else raw("–"), "each": each,
