@@ -112,7 +112,8 @@ class Design:
     verdict : {"can", "cannot", "untold"}
         ``can``: the lift is found with 80% power even at the upper end of the correlation.
     reason : str
-        Of ``untold``: ``missing``, ``few_clusters``, ``short``, ``no_units``, ``nothing`` (nobody did it); else ''.
+        Of ``untold``: ``missing``, ``few_clusters``, ``short``, ``no_units``, ``nothing`` (nobody did it),
+        ``flat`` (all members alike); else ''.
     missing : list of str
     contamination : float
         Share of the holdout that will be reached nevertheless.
@@ -275,8 +276,8 @@ def _option(reading: Reading, metric: str, level: str, weeks: int, share: float,
         per = past["responses_n"].sum() / max(past["n"].sum(), 1)
         past = past.assign(n=past["responses_n"])
     told = correlation.icc(past[["n", "sum", "sum_sq", "stratum"]])
-    if not told.mean > 0 or not told.variance > 0:
-        return "nothing"
+    if not told.mean > 0 or not told.variance > 1e-12 * told.mean**2:
+        return "flat" if told.mean > 0 else "nothing"
     size = free["n_members"].to_numpy(float) * per
     n_strata = int(strata.nunique()) if len(free) >= 3 * strata.nunique() else 1
     explained = _explained(past, f"{record.column}_pre")

@@ -89,6 +89,7 @@ def _reason(made: Design, reading: Reading, lang: Lang) -> Text:
         "missing": {"what": words.missing_names(reading, made.missing, lang)},
         "short": {"weeks": _weeks(made.weeks, lang)},
         "nothing": {"metric": _metric(made, lang)},
+        "flat": {"metric": _metric(made, lang)},
     }.get(made.reason, {"level": _level(made.level, lang)})
     return phrase(f"design_reason_{made.reason}", lang, **told)
 
@@ -98,7 +99,7 @@ def _need(made: Design, reading: Reading, lang: Lang) -> Text:
         return phrase("design_need_missing", lang, what=words.missing_names(reading, made.missing, lang))
     if made.reason in ("few_clusters", "no_units"):
         return phrase("design_need_clusters", lang, level=_level(made.level, lang))
-    return phrase("design_need_history" if made.reason == "short" else "design_need_events", lang)
+    return phrase({"short": "design_need_history", "flat": "design_need_flat"}.get(made.reason, "design_need_events"), lang)
 
 
 def untold_design(made: Design, reading: Reading, lang: Lang) -> tuple[Text, Text, Text] | None:

@@ -113,8 +113,8 @@ def trial(reading: Reading, campaign_id: str) -> pd.DataFrame:
     -------
     DataFrame
         Grain: assigned unit, sorted by it: ``unit_id, cluster_id, arm, stratum``, one column ``m_<measure>`` per recorded outcome or
-        state (0 where it was not recorded for the unit), and where members of units and dated orders are known ``members`` (at the
-        start), ``orders_<window>``, ``net_fen_<window>`` and with domains ``orders_<domain>_<window>``, ``net_fen_<domain>_<window>``
+        state (0 where it was not recorded for the unit), ``members`` (at the start; 0 without dated orders of members), and where they are
+        known ``orders_<window>``, ``net_fen_<window>`` and with domains ``orders_<domain>_<window>``, ``net_fen_<domain>_<window>``
         for the windows ``before`` (as long as the campaign), ``during``, ``after`` (as long, cut at the reading's day). Purchases that
         were refunded in full do not count; ``attrs["tills"]`` ids with over 5% of all orders are left out.
 
@@ -145,7 +145,7 @@ def _trial(reading: Reading, campaign_id: str) -> pd.DataFrame:
         frame = frame.merge(values, on="unit_id", how="left")
     frame.attrs["tills"] = 0
     if not _has_orders(reading):
-        return _filled(frame)
+        return _filled(frame.assign(members=0.0))
     sums, tills = _bought(reading, one)
     frame = _filled(frame.merge(sums, on="unit_id", how="left"))
     frame.attrs["tills"] = tills

@@ -113,6 +113,8 @@ def fit(
     reach = inverse @ np.swapaxes(xw, -1, -2)  # parameters are reach @ (rate * count)
     beta = (reach @ (rate * many)[..., None])[..., 0]
     residual = np.where(used, rate - (x @ beta[..., None])[..., 0], 0.0)
+    # What is left of a perfect fit is rounding, not variance.
+    residual = np.where(np.abs(residual) > 1e-10 * np.abs(rate).max(-1, keepdims=True), residual, 0.0)
     leverage = np.einsum("...np,...pn->...n", x, reach)
     free = 1 - leverage
     scale = np.where(used & (free > 1e-9), 1 / np.where(free > 1e-9, free, 1.0), 0.0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 
@@ -25,7 +26,7 @@ def scoreboard():
 
 @pytest.mark.parametrize(("icc", "least_naive"), [(0.005, 0.06), (0.05, 0.35)])
 def test_the_z_test_fails_and_ours_holds(scoreboard, icc, least_naive):
-    runs, names = 200, ["z-test of members", "sqkit.trials.effect"]
+    runs, names = 150, ["z-test of members", "sqkit.trials.effect"]
     made = scoreboard.score(icc, 20, 0.0, {"fast": runs, "slow": 0, "slowest": 0}, 3, names)
     naive, ours = (made[n] for n in names)
     assert naive["found"] * runs >= stats.binom.ppf(0.001, runs, least_naive) and naive["found"] > 0.05
@@ -35,13 +36,27 @@ def test_the_z_test_fails_and_ours_holds(scoreboard, icc, least_naive):
 
 
 def test_a_planted_lift_is_found_and_covered(scoreboard):
-    runs, lift = 150, scoreboard.lift_of(0.02, 20)
+    runs, lift = 120, scoreboard.lift_of(0.02, 20)
     made = scoreboard.score(0.02, 20, lift, {"fast": runs, "slow": 0, "slowest": 0}, 4, ["sqkit.trials.effect"])[
         "sqkit.trials.effect"
     ]
     low, high = (stats.binom.ppf(p, runs, q) for p, q in ((0.0005, 0.77), (0.9995, 0.85)))
     assert low <= made["found"] * runs <= high
     assert made["covered"] * runs >= stats.binom.ppf(0.0005, runs, 0.93)
+
+
+def test_the_notebook_runs_and_prints_every_way(scoreboard, capsys):
+    pytest.importorskip("tea_tasting")
+    pytest.importorskip("cluster_experiments")
+    cells = json.loads((FOLDER / "scoreboard.ipynb").read_text(encoding="utf-8"))["cells"]
+    code = ["".join(c["source"]) for c in cells if c["cell_type"] == "code"]
+    assert all(not c["outputs"] for c in cells if c["cell_type"] == "code")
+    space: dict = {}
+    exec(code[0], space)
+    space |= {"iccs": [0.05], "runs": {"fast": 4, "slow": 1, "slowest": 1}}
+    exec(code[1], space)
+    printed = capsys.readouterr().out
+    assert all(name in printed for name in scoreboard.WAYS) and "false positives" in printed
 
 
 def test_all_ways_see_the_same_difference(scoreboard):

@@ -199,6 +199,20 @@ def test_a_metric_that_never_happens_has_no_base(planted):
     assert design(gone, "orders_per_member", levels=("group",)).reason == "nothing"
 
 
+def test_members_who_are_all_alike_have_no_known_spread(store_home):
+    members = [(f"G{g}", f"m{g}x{i}") for g in range(12) for i in range(5)]
+    tables = {
+        "members": [{"member_id": m, "joined_at": at(1, 5)} for _, m in members],
+        "groups": [{"group_id": f"G{g}", "created_at": at(1, 5)} for g in range(12)],
+        "memberships": [{"group_id": g, "member_id": m, "joined_at": at(1, 5)} for g, m in members],
+        "orders": [order(f"o{m}", m, 27, 1000) for _, m in members],
+    }
+    flat = worlds.reading(worlds.admit(store_home, "flat", tables, date(2026, 5, 1), LAST))
+    made = design(flat, "revenue_per_member", weeks=1)
+    assert made.verdict == "untold" and made.reason == "flat"
+    assert all(design_view.design_title(made, flat, lang).plain for lang in ("zh", "en"))
+
+
 @pytest.mark.parametrize(
     "wrong",
     [
