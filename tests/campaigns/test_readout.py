@@ -141,7 +141,16 @@ def test_a_planted_effect_is_named_with_its_money(lifted):
     assert money.pulled.high < 0
     assert math.isnan(money.margin)
     assert money.profit.value == pytest.approx(money.net.value - 1000)
-    assert readout_detail_view.money_side(money) == "pays"
+
+
+@pytest.mark.parametrize(
+    ("profit", "side"), [((5, 1, 9), "pays"), ((-5, -9, -1), "loses"), ((1, -3, 5), "unclear"), ((math.nan,) * 3, "no_cost")]
+)
+def test_the_side_of_the_money_is_where_its_interval_lies(profit, side):
+    amount = readout.Amount(*profit)
+    assert (
+        readout_detail_view.money_side(readout.Money(amount, amount, amount, amount, 0.3, 1.0, amount, amount, 7, True)) == side
+    )
 
 
 def test_the_bridge_and_the_words_say_so(lifted):
