@@ -6,14 +6,14 @@ mechanic's default stands and the reader knows it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
 from scipy.special import stdtrit
 
 from sqkit.campaigns import calibrate_moments as moments
-from sqkit.campaigns import calibrate_points, calibrate_posts, calibrate_windows
+from sqkit.campaigns import calibrate_points, calibrate_posts, calibrate_season, calibrate_windows
 from sqkit.campaigns.model import Z90, Calibration, Population, Range
 from sqkit.errors import InputError
 from sqkit.reading import Reading, remembered
@@ -51,12 +51,15 @@ class Calibrated:
         The back-test of the baseline, one row per past window: ``origin_on``, ``actual``, ``forecast`` (orders), ``error``, ``noise``.
     depth : int
         Past windows that the baseline looks back.
+    correction : {"none", "drift", "season", "both"}
+        What the baseline was corrected by because past windows were forecast better so: a lasting error, the year before, or both.
     """
 
     population: Population
     calibration: Calibration
     windows: pd.DataFrame
     depth: int
+    correction: str = "none"
 
 
 def calibrate(reading: Reading, *, weeks: int = 4, parts: tuple[str, ...] = PARTS) -> Calibrated:
@@ -97,18 +100,25 @@ def _calibrate(reading: Reading, weeks: int, parts: tuple[str, ...]) -> Calibrat
     cells = calibrate_windows.cohorts(reading, [reading.as_of], weeks)
     past = past_windows(reading, weeks)
     tested = moments.backtest(past, weeks)
+    windows = tested.windows
+    index = calibrate_season.season_index(reading, [*windows["origin_on"], reading.as_of], weeks)
+    season = calibrate_season.adjusted(windows["error"].to_numpy(float), index[:-1], float(index[-1]))
+    windows = windows.assign(forecast=windows["forecast"] * np.exp(season.shifts), error=windows["error"] - season.shifts)
+    windows = windows.dropna(subset=["error"]).reset_index(drop=True)
     has_orders = reading.source.has("orders") and len(past) > 0
     if has_orders:
         latest = sorted(past["origin_on"].unique())[-tested.depth :]
-        rate = moments.expected(past[past["origin_on"].isin(latest)], cells, weeks)
+        rate = moments.expected(past[past["origin_on"].isin(latest)], cells, weeks) * np.exp(season.shift)
     else:
         rate = np.full(len(cells), np.nan)
     made = cells[["store_id", "group_id", "segment", "n_members"]].assign(orders_week=rate)
     made = made.merge(held_groups(reading), on="group_id", how="left")
     made[["capacity", "present"]] = made[["capacity", "present"]].fillna(0).astype(int)
     made = made.sort_values(["store_id", "group_id", "segment"], ignore_index=True)
-    known, notes = _parameters(reading, past, tested, weeks, has_orders, parts)
-    return Calibrated(Population(made, reading.as_of, reading.currency), Calibration(known, notes), tested.windows, tested.depth)
+    known, notes = _parameters(reading, past, replace(tested, windows=windows), weeks, has_orders, parts)
+    return Calibrated(
+        Population(made, reading.as_of, reading.currency), Calibration(known, notes), windows, tested.depth, season.kind
+    )
 
 
 @remembered

@@ -99,7 +99,7 @@ def backtest(frame: pd.DataFrame, weeks: int) -> Backtest:
     """Forecast every past window from those that had ended before it began."""
     days = sorted(frame["origin_on"].unique())
     kinds = frame["segment"] + np.where(frame["group_id"] != "", "+", "")
-    heads, orders = (frame.pivot_table(c, "origin_on", kinds, "sum", 0.0).to_numpy(float) for c in ("n_members", "n_orders"))
+    heads, orders = (frame.pivot_table(c, "origin_on", kinds, "sum", 0).to_numpy(float) for c in ("n_members", "n_orders"))
     actual = orders.sum(1) if len(days) else np.zeros(0)
     squares = frame.groupby("origin_on")["sum_sq"].sum().reindex(days).to_numpy(float)
     errors = {}

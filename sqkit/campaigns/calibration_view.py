@@ -148,7 +148,8 @@ def backtest_title(made: Calibrated, weeks: int, lang: Lang) -> Text:
 
 def backtest_note(made: Calibrated, weeks: int, lang: Lang) -> Text:
     """Return the small print of the back-test."""
-    return phrase("calibration_note_backtest", lang, weeks=fixed(weeks), depth=fixed(made.depth))
+    correction = phrase(f"calibration_correction_{made.correction}", lang)
+    return phrase("calibration_note_backtest", lang, weeks=fixed(weeks), depth=fixed(made.depth), correction=correction)
 
 
 def untold_backtest(made: Calibrated, lang: Lang) -> tuple[Text, Text, Text] | None:
