@@ -16,7 +16,7 @@ from sqkit.network.dispersion import Offspring, fit_offspring
 from sqkit.network.trees import forest
 from sqkit.reading import Period, Reading, remembered
 from sqkit.stats import Interval
-from sqkit.stats.blocks import blocks_sql
+from sqkit.stats.blocks import blocks_sql, joint_of
 
 __all__ = ["CLAIM", "HORIZONS", "Referrals", "allowed_mean", "generations", "referral_state"]
 
@@ -70,6 +70,11 @@ class Referrals:
         One row per depth: ``depth``, ``n_trees``, ``n_people``.
     n_trees, deepest, largest : int
         Trees, the deepest generation, the most people in one.
+    freeloaders : Interval or None
+        Share of those referred during drives who came for the reward: how many more of them than of other referred members bought once
+        and never again within `freeloader_days`, over the share of the others who did not; None without drives, orders or follow-up.
+    freeloader_days, n_driven : int
+        That follow-up, and the members referred during drives who have it.
     reservoir : int or None
         Leads of the last year who have not become members; None where leads are not recorded.
     """
@@ -98,6 +103,9 @@ class Referrals:
     n_trees: int = 0
     deepest: int = 0
     largest: int = 0
+    freeloaders: Interval | None = None
+    freeloader_days: int = 0
+    n_driven: int = 0
     reservoir: int | None = None
 
     def progeny(self) -> tuple[float, float, float]:
@@ -132,7 +140,7 @@ def referral_state(reading: Reading) -> Referrals:
         return made
     window = Period(max(first, reading.as_of - timedelta(days=WINDOW_DAYS - 1)), reading.as_of)
     made = replace(made, n_referrals=n, n_referrers=n_referrers, window=window, **_rates(reading, window), **_trees(reading))
-    return _k(reading, made)
+    return _k(reading, replace(made, **_freeloaders(reading)))
 
 
 def _home(reading: Reading, alias: str) -> str:
@@ -144,12 +152,13 @@ def _given(reading: Reading) -> dict[str, str] | None:
 
 
 def _links(reading: Reading) -> dict[str, int]:
-    """Make the temporary table ``referral_links`` (``link, referrer, invited, on_day, is_here``) and count what was left out."""
+    """Make the temporary table ``referral_links`` (``link, referrer, invited, on_day, is_driven, is_here``) and count what was left out."""
     engine = reading.engine
+    driven = "r.campaign_id IS NOT NULL" if reading.source.has("referrals.campaign_id") else "FALSE"
     engine.execute(
         f"""CREATE OR REPLACE TEMP TABLE referral_rows AS
         SELECT r.referral_id, r.referrer_member_id AS referrer, r.invited_member_id AS invited, r.referred_at,
-               CAST(r.referred_at AS DATE) AS on_day, {_home(reading, "m")} AS is_here,
+               CAST(r.referred_at AS DATE) AS on_day, {driven} AS is_driven, {_home(reading, "m")} AS is_here,
                CASE WHEN r.referrer_member_id = r.invited_member_id THEN 'self' WHEN m.member_id IS NULL THEN 'unknown'
                     WHEN CAST(r.referred_at AS DATE) < m.joined_on THEN 'early' ELSE '' END AS fault
         FROM referrals AS r LEFT JOIN member_facts AS m ON m.member_id = r.referrer_member_id
@@ -157,7 +166,7 @@ def _links(reading: Reading) -> dict[str, int]:
         _given(reading),
     )
     engine.execute("""CREATE OR REPLACE TEMP TABLE referral_links AS
-        SELECT row_number() OVER (ORDER BY referred_at, referral_id) - 1 AS link, referrer, invited, on_day, coalesce(is_here, FALSE) AS is_here
+        SELECT row_number() OVER (ORDER BY referred_at, referral_id) - 1 AS link, referrer, invited, on_day, is_driven, coalesce(is_here, FALSE) AS is_here
         FROM (SELECT *, row_number() OVER (PARTITION BY invited ORDER BY referred_at, referral_id) AS place
               FROM referral_rows WHERE fault = '') AS kept
         WHERE place = 1""")
@@ -218,6 +227,32 @@ def _rates(reading: Reading, window: Period) -> dict[str, object]:
         "n_top": int(bringers["members"].sum()),
         "top_share": top[0], "top_low": top[1], "top_high": top[2],
     }  # fmt: skip
+
+
+def _freeloaders(reading: Reading) -> dict[str, object]:
+    """Return the share of freeloaders among those referred during drives, over the longest follow-up that enough of them have."""
+    if reading.source.missing("orders.member_id"):
+        return {}
+    found: dict[str, object] = {}
+    for days in HORIZONS[:2]:
+        people = reading.engine.execute(
+            f"""WITH ripe AS (SELECT invited, on_day, is_driven FROM referral_links
+                              WHERE is_here AND on_day <= DATE '{reading.as_of - timedelta(days=days)}'),
+            bought AS (SELECT r.invited, count(*) AS n FROM ripe AS r JOIN order_facts AS o ON o.member_id = r.invited
+                       WHERE o.is_kept AND o.ordered_on >= r.on_day AND o.ordered_on <= r.on_day + {days} GROUP BY r.invited)
+            SELECT coalesce(m.cluster_id, concat('member:', r.invited)) AS cluster_id, r.is_driven, coalesce(b.n, 0) = 1 AS is_once
+            FROM ripe AS r LEFT JOIN bought AS b ON b.invited = r.invited LEFT JOIN member_facts AS m ON m.member_id = r.invited
+            ORDER BY r.invited"""
+        ).df()
+        driven, once = people["is_driven"].to_numpy(bool), people["is_once"].to_numpy(bool)
+        if driven.all() or not driven.any():
+            break
+        codes = pd.factorize(people["cluster_id"])[0]
+        told = stats.difference_interval(joint_of(codes, (once & ~driven, ~driven), (once & driven, driven)), kind="proportion")
+        usual = float(once[~driven].mean())
+        if told.enough and usual < 1:
+            found = {"freeloaders": told.scaled(1 / (1 - usual)), "freeloader_days": days, "n_driven": int(driven.sum())}
+    return found
 
 
 def _top(counts: np.ndarray, members: np.ndarray, seed: str) -> tuple[float, float, float]:

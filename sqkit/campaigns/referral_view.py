@@ -181,6 +181,12 @@ def state_rows(found: Referrals, lang: Lang) -> list[dict[str, Text]]:
             "referral_k", number(h.k, "referral_k", "per", lang), spread(h.low, h.high, "referral_k", "per", h.is_enough), h.n,
             "referral_n_invited", name,
         )  # fmt: skip
+    if found.freeloaders is not None:
+        f = found.freeloaders
+        add(
+            "referral_freeloaders", number(f.value, "referral_freeloaders", "share", lang),
+            interval(f.low, f.high, "referral_freeloaders", "share", lang), found.n_driven, "referral_n_driven",
+        )  # fmt: skip
     if found.k is not None:
         value, low, high = found.progeny()
         ends = (
@@ -330,6 +336,8 @@ def shown(found: Referrals, costs: RewardCosts | None = None) -> list[str]:
         ids += ["referral_k", "referral_progeny", "referral_generation"]
     if ids:
         ids += ["referral_trees"] + (["referral_reservoir", "referral_k_allowed"] if found.reservoir is not None else [])
+    if found.freeloaders is not None:
+        ids += ["referral_freeloaders"]
     if costs is not None:
         ids += [f"referral_reward_{k}" for k in ("share", "n", "cost", "worth", "multiple", "net", "unpaid")]
     return ids

@@ -7,6 +7,7 @@ from dataclasses import replace
 from datetime import date, datetime, timedelta
 
 import numpy as np
+import planted
 import pytest
 import worlds
 from scipy import stats
@@ -17,7 +18,7 @@ from sqkit.campaigns.referral import invite
 from sqkit.campaigns.referral_rewards import Reward, reward_costs, rewards
 from sqkit.campaigns.referral_state import Referrals, allowed_mean, generations, referral_state
 from sqkit.errors import ContractError, InputError
-from sqkit.network import branching
+from sqkit.network import bass, branching
 from sqkit.stats.interval import nothing
 
 FIRST, LAST = date(2025, 1, 1), date(2026, 6, 30)
@@ -95,6 +96,23 @@ def test_what_cannot_be_is_refused_by_name(given, match):
     told = {"seeds": np.array([[5]]), "mean": 0.5, "dispersion": 1.0, "generations": 2} | given
     with pytest.raises(InputError, match=match):
         invite(np.random.default_rng(1), told.pop("seeds"), told.pop("mean"), told.pop("dispersion"), **told)
+
+
+def test_what_spreads_by_invitations_and_from_outside_is_bass():
+    """Adopters invite among all people, the outside works like p M / q adopters more: the mean is the Bass curve."""
+    rng, draws, market, p, q, steps = np.random.default_rng(7), 300, 10_000, 0.02, 0.5, 40
+    adopted, outside, path = np.zeros((draws, 1), dtype=np.int64), round(market * p / q), []
+    for _ in range(10):
+        for _ in range(steps):
+            left = market - adopted
+            came = invite(rng, adopted + outside, q / steps * left / market, math.inf, generations=1, reachable=left)
+            adopted = adopted + came.joined
+        path.append(adopted[:, 0] / market)
+    mean, error = np.mean(path, axis=1), np.std(path, axis=1) / math.sqrt(draws)
+    f = bass.curve(p, q, np.arange(1, 11))
+    lag = (bass.curve(p, q, np.arange(1, 11)) - bass.curve(p, q, np.arange(1, 11) - 1 / steps)) * (1 + q * np.arange(1, 11) / 2)
+    assert (np.abs(mean - f) < 3.5 * error + lag).all()
+    assert lag.max() < 0.012
 
 
 # Referrals of a source
@@ -181,6 +199,32 @@ def test_planted_k_is_found_and_judged(store_home, k, roots, verdict):
     assert found.reservoir is None
     if verdict == "shrinks":
         assert found.progeny()[1] < 0.4 / 0.6 < found.progeny()[2]
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3])
+def test_freeloaders_of_a_drive_are_what_exceeds_the_usual(store_home, share):
+    """Usually three in ten of the invited buy once within the half year; during the drive freeloaders come on top of them."""
+    rng, shop, pairs, stays = np.random.default_rng(9), planted.Shop(), [], []
+    for i in range(1_200):
+        driven, name, on = i % 2 == 0, f"N{i:04d}", int(rng.integers(20, 200))
+        shop.member(name, joined=on)
+        pairs.append(("A", name, on))
+        stays.append({"group_id": f"G{rng.integers(30):02d}", "member_id": name, "joined_at": _at(on)})
+        once = (driven and rng.random() < share) or rng.random() < 0.3
+        for _ in range(1 if once else 2 * int(rng.random() < 0.5)):
+            shop.buy(name, on + int(rng.integers(1, 80)))
+    shop.member("A")
+    referrals = [r | ({"campaign_id": "C"} if i % 2 == 0 else {}) for i, r in enumerate(_rows(pairs))]
+    more = {
+        "referrals": referrals, "memberships": stays, "groups": [{"group_id": f"G{g:02d}", "created_at": _at(0)} for g in range(30)],
+        "campaigns": [{"campaign_id": "C", "kind": "referral", "starts_at": _at(20), "ends_at": _at(200)}],
+    }  # fmt: skip
+    found = referral_state(worlds.reading(shop.open(store_home, f"referral-free-{share}", **more)))
+    assert (found.freeloader_days, found.n_driven) == (180, 600)
+    assert found.freeloaders.low <= share <= found.freeloaders.high
+    assert (found.freeloaders.low > 0) == (share > 0)
+    assert any("600" in row["n"].plain for row in view.state_rows(found, "en"))
+    assert "referral_freeloaders" in view.shown(found)
 
 
 def test_sources_without_referrals_are_told_apart(store_home):
