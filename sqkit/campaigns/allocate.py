@@ -112,7 +112,9 @@ def refused(options: pd.DataFrame, limits: Limits) -> list[str]:
         if least > limits.weeks:
             found.append(f"{where}: {least} weeks are promised; allowed: 0 to {limits.weeks}.")
     pairs = options[["segment", "mechanic"]].apply(tuple, axis=1)
-    found += [f"{b} for {a} stands there twice; one row per segment and mechanic." for a, b in sorted(set(pairs[pairs.duplicated()]))]
+    found += [
+        f"{b} for {a} stands there twice; one row per segment and mechanic." for a, b in sorted(set(pairs[pairs.duplicated()]))
+    ]
     return found
 
 
@@ -215,19 +217,31 @@ def _solve(options: pd.DataFrame, limits: Limits, curve: Sequence[float]) -> dic
             made.hold({x[i, w]: 1.0, y[i, w]: -float(row.n_members)}, -np.inf, 0.0, "on")
             made.hold({y[i, w]: 1.0, z[m, w]: -1.0}, -np.inf, 0.0, "post")
         if getattr(row, "least_weeks", 0):
-            made.hold(dict.fromkeys(x[i], 1.0), float(row.least_weeks * row.n_members), np.inf, f"{row.mechanic} for {row.segment}")
-    column = {c: options[c].to_numpy(float) if c in options else np.full(n, d) for c, d in (("orders", 0), ("posts", 1), ("n_groups", 0))}
+            made.hold(
+                dict.fromkeys(x[i], 1.0), float(row.least_weeks * row.n_members), np.inf, f"{row.mechanic} for {row.segment}"
+            )
+    column = {
+        c: options[c].to_numpy(float) if c in options else np.full(n, d)
+        for c, d in (("orders", 0), ("posts", 1), ("n_groups", 0))
+    }
     cost = options["cost_fen"].to_numpy(float)
     for w in range(weeks):
         for places in (options.index[options["segment"] == s] for s in sorted(set(options["segment"]))):
             made.hold({y[i, w]: 1.0 for i in places}, -np.inf, 1.0, "one offer")
-    load = [(column["posts"][options["mechanic"] == m].max(), column["n_groups"][options["mechanic"] == m].max()) for m in mechanics]
+    load = [
+        (column["posts"][options["mechanic"] == m].max(), column["n_groups"][options["mechanic"] == m].max()) for m in mechanics
+    ]
     for w in range(weeks):
         made.hold({z[m, w]: load[m][0] for m in range(len(mechanics))}, -np.inf, limits.posts_in(w), "posts")
         made.hold({z[m, w]: load[m][1] for m in range(len(mechanics)) if load[m][1]}, -np.inf, limits.group_weeks, "groups")
     made.hold({z[m, w]: load[m][0] for m in range(len(mechanics)) for w in range(weeks)}, -np.inf, limits.posts_total, "posts")
     made.hold({x[i, w]: cost[i] for i in range(n) for w in range(weeks)}, -np.inf, limits.budget_fen, "budget")
-    made.hold({x[i, w]: column["orders"][i] for i in range(n) for w in range(weeks) if column["orders"][i]}, -np.inf, limits.stock, "stock")
+    made.hold(
+        {x[i, w]: column["orders"][i] for i in range(n) for w in range(weeks) if column["orders"][i]},
+        -np.inf,
+        limits.stock,
+        "stock",
+    )
     made.rows = [r for r in made.rows if r[0]]
     a, low, high = made.matrix()
     whole = np.zeros(made.n)
@@ -260,7 +274,11 @@ def _solve(options: pd.DataFrame, limits: Limits, curve: Sequence[float]) -> dic
     marginal = -again.ineqlin.marginals[: len(names)] if again.x is not None else np.zeros(len(names))
     shadow = sum(m for m, name in zip(marginal, names, strict=True) if name == "budget")
     slack = np.array([h - v for (_, _, h, _), v in zip(made.rows, a @ solution, strict=True)])
-    tight = [r[3] for r, s in zip(made.rows, slack, strict=True) if s <= TINY * max(1.0, abs(r[2])) and r[3] in ("posts", "groups", "stock", "budget")]
+    tight = [
+        r[3]
+        for r, s in zip(made.rows, slack, strict=True)
+        if s <= TINY * max(1.0, abs(r[2])) and r[3] in ("posts", "groups", "stock", "budget")
+    ]
     cells = [(i, w, solution[x[i, w]]) for w in range(weeks) for i in range(n) if solution[x[i, w]] > 0.5]
     return {
         "cells": cells, "profit": float(worth @ solution), "cost": float(sum(cost[i] * k for i, _, k in cells)), "shadow": float(shadow),
@@ -287,7 +305,14 @@ def _interval(solved: dict, options: pd.DataFrame, draws: np.ndarray | None, cur
 def _rows(cells: list[tuple[int, int, float]], profits: np.ndarray, options: pd.DataFrame) -> pd.DataFrame:
     members = {i: sum(k for j, _, k in cells if j == i) for i, _, _ in cells}
     told = [
-        (options["segment"][i], options["mechanic"][i], week, k, k * float(options["cost_fen"][i]), k / members[i] * float(profits[i]))
+        (
+            options["segment"][i],
+            options["mechanic"][i],
+            week,
+            k,
+            k * float(options["cost_fen"][i]),
+            k / members[i] * float(profits[i]),
+        )
         for i, week, k in cells
     ]
     made = pd.DataFrame(told, columns=["segment", "mechanic", "week", "n_members", "cost_fen", "profit_fen"])

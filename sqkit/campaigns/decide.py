@@ -26,7 +26,7 @@ from sqkit.reading import Reading
 
 __all__ = ["DRAWS", "Comparison", "Drawn", "Ground", "Run", "choose", "compare", "ground", "pairs_of", "refuse", "rewards"]
 
-DRAWS = 600
+DRAWS = 400
 WEEKS = (1, 12)
 SURE = 0.95  # a difference is told when so many of its draws lie on one side
 
@@ -155,7 +155,16 @@ class Run:
         budget_fen : float, optional
         """
         base, changes = self.base, dict(changes or {})
-        key = (repr(self.scenario), draws or base.draws, repr(sorted(changes.items())), share, weeks, counted, tuple(segments), budget_fen)
+        key = (
+            repr(self.scenario),
+            draws or base.draws,
+            repr(sorted(changes.items())),
+            share,
+            weeks,
+            counted,
+            tuple(segments),
+            budget_fen,
+        )
         if key not in base.memory:
             base.memory[key] = self._simulated(key[1], changes, share, weeks, counted, segments, budget_fen)
         return base.memory[key]

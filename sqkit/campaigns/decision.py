@@ -27,7 +27,7 @@ __all__ = [
     "spread", "usual_orders", "what_matters",
 ]  # fmt: skip
 
-PROBE = 200  # draws of a run with one thing changed
+PROBE = 160  # draws of the runs behind options and break-evens
 MOST_ROWS = 6  # parameters of the tornado
 GRIDS = {"reward": (0.0, 4.0), "response": (0.25, 1.0, 3.0)}  # of what is planned; profit is linear in a reward
 
@@ -87,7 +87,9 @@ def what_matters(base: Ground, scenario: Scenario, made: Forecast) -> Matters:
     Total Sobol' indices come from a surface fitted to the draws; the tornado re-simulates with one parameter at a time at its 5% and
     95% ends, for those that move profit most. Smallest sample: 200 draws.
     """
-    none = pd.DataFrame(columns=["parameter", "low_value", "high_value", "at_low", "at_high", "span", "total", "total_low", "total_high"])
+    none = pd.DataFrame(
+        columns=["parameter", "low_value", "high_value", "at_low", "at_high", "span", "total", "total_low", "total_high"]
+    )
     if not scenario.slots or len(made.draws) < LEAST_DRAWS:
         return Matters(scenario.id, none, 0.0, "")
     profit = made.draws["profit_fen"].to_numpy(float)
@@ -100,7 +102,7 @@ def what_matters(base: Ground, scenario: Scenario, made: Forecast) -> Matters:
     run = Run(base, scenario)
     ranges = {n: base.ranges[n.partition("@")[0]] for n in kept}
     rows = tornado(
-        lambda name, value: float(run.forecast(draws=PROBE, changes={name.partition("@")[0]: value}).draws["profit_fen"].mean()), ranges
+        lambda name, value: float(run.forecast(changes={name.partition("@")[0]: value}).draws["profit_fen"].mean()), ranges
     )
     rows = rows.merge(indices[["parameter", "total", "total_low", "total_high"]], on="parameter", how="left")
     rows["is_seen"] = [bool(checked.get(n, False)) for n in rows["parameter"]]
@@ -124,8 +126,7 @@ def break_evens(base: Ground, told: Sequence[Scenario], looked_into: str = "") -
             record = parameter_of(name) if name else None
             if record is None:
                 continue
-            own = name.rpartition(".")[2]
-            given = next((s.settings[own] for s in scenario.slots if own in s.settings), None)
+            given = scenario.given(name)
             now = float(given if given is not None else base.ranges[record.id].value)
             grid = sorted({min(max(now * g, record.least), record.most) for g in GRIDS[kind]})
             if now <= 0 or len(grid) < 2:
@@ -210,7 +211,9 @@ def spread(reading: Reading, base: Ground, told: Sequence[Scenario]) -> tuple[Al
     return allocate(options, limits, draws=draws if len(draws) else None), options, limits
 
 
-def pilot_of(base: Ground, scenario: Scenario, made: Forecast, matters: Matters, test: Design | None, *, loss_limit: float) -> Pilot | None:
+def pilot_of(
+    base: Ground, scenario: Scenario, made: Forecast, matters: Matters, test: Design | None, *, loss_limit: float
+) -> Pilot | None:
     """Value a pilot of a scenario: a test that measures its lift of orders with the precision of the designed test.
 
     What is believed of the lift is its part that follows from the parameters (a surface over the draws): the shocks of one

@@ -100,14 +100,22 @@ def _todo(plan: Planned, lang: Lang) -> Text:
         return phrase("plan_do_pilot_blind", lang, unknown=unknown)
     least = number(seen.lift_high, "detectable_lift", "share", lang)
     if plan.lift >= seen.lift_high:
-        told = {"level": phrase(f"design_level_{plan.test.level}", lang), "weeks": phrase("design_weeks", lang, n=fixed(plan.test.weeks))}
+        told = {
+            "level": phrase(f"design_level_{plan.test.level}", lang),
+            "weeks": phrase("design_weeks", lang, n=fixed(plan.test.weeks)),
+        }
         return phrase("plan_do_pilot_can", lang, unknown=unknown, least=least, **told)
     return phrase("plan_do_pilot_small", lang, unknown=unknown, least=least, lift=number(plan.lift, "plan_lift", "share", lang))
 
 
 def _cheaper(plan: Planned, lang: Lang) -> Text:
     for point in plan.points:
-        if point.scenario == plan.scenario.id and point.kind == "reward" and point.found.state == "crosses" and point.found.value < point.now:
+        if (
+            point.scenario == plan.scenario.id
+            and point.kind == "reward"
+            and point.found.state == "crosses"
+            and point.found.value < point.now
+        ):
             return phrase(
                 "plan_do_cheaper", lang, name=view.scenario_name(point.scenario, lang), reward=view.parameter_name(point.parameter, lang),
                 value=view.setting(point.parameter, point.found.value, plan, lang, "plan_break_even"),
@@ -124,7 +132,7 @@ def decision_rows(reading: Reading, plan: Planned, lang: Lang) -> list[dict[str,
         return []
     scenario, row = plan.scenario, plan.found.row(plan.scenario.id)
     title = view.scenario_name(scenario.id, lang)
-    what = join([phrase("plan_quoted", lang, name=title), view.long_text(scenario, lang)], lang, "sentence_separator")
+    what = join([phrase("plan_quoted", lang, name=title), view.long_text(scenario, plan, lang)], lang, "sentence_separator")
     if plan.found.chosen == NOTHING:
         what = phrase("plan_decision_nothing", lang, name=title)
     currency = plan.base.known.population.currency
@@ -142,9 +150,24 @@ def decision_rows(reading: Reading, plan: Planned, lang: Lang) -> list[dict[str,
         "scenario": what, "advice": _advice(plan, lang), "cost": cost, "range": phrase("plan_range", lang, **_profit(plan, lang), **orders),
         "test": _test(reading, plan, lang), "draw": phrase("plan_draw_note", lang, command=_command(reading, plan)),
         "stop_money": _stop_money(plan, lang), "stop_leave": _stop_leave(plan, lang), "stop_harm": _stop_harm(plan, lang),
-        "who": constants(scenario.text("who", lang)), "how": phrase("plan_know", lang, weeks=fixed(plan.base.counted - plan.base.weeks)),
+        "who": constants(scenario.text("who", lang)), "how": _know(plan, lang),
     }  # fmt: skip
     return [{"item": phrase(f"plan_decision_{key}", lang), "text": text} for key, text in items.items()]
+
+
+def _know(plan: Planned, lang: Lang) -> Text:
+    """Say how success shows: by the read-out where the test can see the lift, else by counting what matters most."""
+    seen = plan.test.chosen
+    if not plan.unknown or (seen is not None and plan.lift >= seen.lift_high):
+        return phrase("plan_know", lang, weeks=fixed(plan.base.counted - plan.base.weeks))
+    even = labels.raw("")
+    for point in plan.points:
+        if point.kind == "response" and point.scenario == plan.scenario.id and point.parameter == plan.unknown:
+            value = point.found.value if point.found.state == "crosses" else point.found.grid[0]
+            key = {"crosses": "plan_know_crosses", "always_pays": "plan_know_always"}.get(point.found.state)
+            even = phrase(key, lang, value=view.setting(point.parameter, value, plan, lang, "plan_break_even")) if key else even
+    told = {"unknown": view.parameter_name(plan.unknown, lang), "lift": number(plan.lift, "plan_lift", "share", lang)}
+    return phrase("plan_know_small", lang, even=even, **told)
 
 
 def _advice(plan: Planned, lang: Lang) -> Text:
@@ -167,9 +190,12 @@ def pilot_note(plan: Planned, lang: Lang) -> list[Text]:
     if made is None:
         return []
     if made.sample <= 0.01 * max(abs(made.expected), 1.0):
-        return [phrase("plan_pilot_note_none", lang)]
+        return [phrase("plan_pilot_note_guess" if plan.advice == "pilot_guess" else "plan_pilot_note_none", lang)]
     currency = plan.base.known.population.currency
-    told = {k: view.money(getattr(made, a), "plan_pilot_worth", plan, lang) for k, a in (("worth", "sample"), ("perfect", "perfect"), ("delay", "delay"))}
+    told = {
+        k: view.money(getattr(made, a), "plan_pilot_worth", plan, lang)
+        for k, a in (("worth", "sample"), ("perfect", "perfect"), ("delay", "delay"))
+    }
     ends = interval(made.sample_low / 100, made.sample_high / 100, "plan_pilot_worth", "money", lang, currency)
     return [phrase("plan_pilot_note", lang, weeks=fixed(plan.test.weeks), interval=ends, **told)]
 
@@ -179,7 +205,10 @@ def _test(reading: Reading, plan: Planned, lang: Lang) -> Text:
     if untold is not None or plan.test.chosen is None:
         reason = untold[1] if untold is not None else phrase("plan_need_groups", lang)
         return phrase("plan_test_untold", lang, reason=reason)
-    told = {"level": phrase(f"design_level_{plan.test.level}", lang), "weeks": phrase("design_weeks", lang, n=fixed(plan.test.weeks))}
+    told = {
+        "level": phrase(f"design_level_{plan.test.level}", lang),
+        "weeks": phrase("design_weeks", lang, n=fixed(plan.test.weeks)),
+    }
     n = number(plan.test.chosen.n_clusters, "test_clusters", "count", lang)
     return phrase("plan_test", lang, n=n, verdict=design_view.design_title(plan.test, reading, lang), **told)
 
@@ -225,7 +254,7 @@ def calendar_rows(plan: Planned, lang: Lang) -> list[dict[str, Text]]:
         rows.append({
             "week": fixed(week.week), "dates": labels.period(week.first, week.last, lang),
             "what": join(names, lang) if names else phrase("plan_calendar_none", lang),
-            "posts": number(week.posts, "plan_setting", "per", lang), "cap": number(week.cap, "plan_setting", "per", lang),
+            "posts": _posts(week.posts, lang), "cap": _posts(week.cap, lang),
         })  # fmt: skip
     last = plan.calendar["last"].iloc[-1]
     after = plan.base.counted - plan.base.weeks
@@ -234,6 +263,10 @@ def calendar_rows(plan: Planned, lang: Lang) -> list[dict[str, Text]]:
         "dates": labels.period(last + timedelta(days=1), last + timedelta(days=7 * after), lang), "what": phrase("plan_calendar_none", lang),
     })  # fmt: skip
     return rows
+
+
+def _posts(value: float, lang: Lang) -> Text:
+    return number(value, "plan_setting", "count" if float(value).is_integer() else "per", lang)
 
 
 def calendar_notes(plan: Planned, lang: Lang) -> list[Text]:
@@ -304,5 +337,3 @@ def window(reading: Reading, plan: Planned, lang: Lang) -> Text:
     """Return the weeks of the campaign as a span of days."""
     first = reading.as_of + timedelta(days=1)
     return labels.period(first, first + timedelta(days=7 * plan.base.weeks - 1), lang)
-
-

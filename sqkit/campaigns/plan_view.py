@@ -8,7 +8,7 @@ from sqkit import labels
 from sqkit.campaigns.decide import Comparison
 from sqkit.campaigns.decision import Planned, Point, parameter_of
 from sqkit.campaigns.mechanics import mechanics
-from sqkit.campaigns.scenarios import NOTHING, Scenario, scenarios
+from sqkit.campaigns.scenarios import NOTHING, REWARD, Scenario, scenarios
 from sqkit.labels import Lang, Text, constants, count, definition_link, fixed, interval, join, number, phrase, raw
 
 __all__ = [
@@ -90,9 +90,15 @@ def setting_range(name: str, low: float, high: float, plan: Planned, lang: Lang,
     return interval(low * factor, high * factor, metric_id, display, lang, plan.base.known.population.currency)
 
 
-def long_text(scenario: Scenario, lang: Lang) -> Text:
-    """Return what is done, in a sentence."""
-    return constants(scenario.text("long", lang))
+def long_text(scenario: Scenario, plan: Planned, lang: Lang) -> Text:
+    """Return what is done, in a sentence, with the value of its reward."""
+    before, found, after = scenario.text("long", lang).partition(REWARD)
+    if not found:
+        return constants(before)
+    value = scenario.given(scenario.reward)
+    shown = setting(scenario.reward, plan.base.ranges[scenario.reward].value if value is None else value, plan, lang)
+    pieces = [constants(before), shown, constants(after)]
+    return Text("".join(p.plain for p in pieces), "".join(p.html for p in pieces))
 
 
 # Scenarios side by side
@@ -192,7 +198,11 @@ def pair_rows(plan: Planned, lang: Lang) -> list[dict[str, Text]]:
 def untold_rows(plan: Planned, lang: Lang) -> list[dict[str, Text]]:
     """Return the scenarios that cannot be planned on this source, why, and what they need."""
     return [
-        {"scenario": scenario_name(name, lang), "why": phrase(f"plan_untold_{why}", lang), "need": phrase(f"plan_need_{why}", lang)}
+        {
+            "scenario": scenario_name(name, lang),
+            "why": phrase(f"plan_untold_{why}", lang),
+            "need": phrase(f"plan_need_{why}", lang),
+        }
         for name, why in plan.found.untold.items()
     ]
 
@@ -224,7 +234,9 @@ def matter_dots(plan: Planned, lang: Lang) -> pd.DataFrame:
     currency = plan.base.known.population.currency
     for row in plan.matters.rows.itertuples(index=False):
         low, high = sorted((row.at_low / 100, row.at_high / 100))
-        shown = labels.phrases()["interval_signed"][lang].join(labels.plain_number(v, "money", lang, currency) for v in (low, high))
+        shown = labels.phrases()["interval_signed"][lang].join(
+            labels.plain_number(v, "money", lang, currency) for v in (low, high)
+        )
         label = parameter_name(row.parameter, lang).plain
         rows.append((label, min(max(base, low), high), low, high, shown, row.parameter == plan.unknown))
     return pd.DataFrame(rows, columns=["label", "value", "low", "high", "text", "is_accent"])
@@ -282,7 +294,11 @@ def untold_matters(plan: Planned, lang: Lang) -> tuple[Text, Text, Text] | None:
     """Return question, reason and need where nothing can be said of the unknowns."""
     if len(plan.matters.rows):
         return None
-    return phrase("plan_question_matters", lang), phrase("plan_reason_matters", lang), phrase(f"plan_need_{_first_reason(plan)}", lang)
+    return (
+        phrase("plan_question_matters", lang),
+        phrase("plan_reason_matters", lang),
+        phrase(f"plan_need_{_first_reason(plan)}", lang),
+    )
 
 
 # Budget
@@ -293,7 +309,10 @@ def budget_title(plan: Planned, lang: Lang) -> Text:
     budget = money(plan.base.budget_fen, "plan_cost", plan, lang)
     if plan.spent.rows.empty:
         return phrase("plan_budget_title_none", lang, budget=budget)
-    told = {"cost": money(plan.spent.cost_fen, "plan_cost", plan, lang), "profit": money(plan.spent.expected_fen, "plan_allocation", plan, lang)}
+    told = {
+        "cost": money(plan.spent.cost_fen, "plan_cost", plan, lang),
+        "profit": money(plan.spent.expected_fen, "plan_allocation", plan, lang),
+    }
     return phrase(
         "plan_budget_title", lang, budget=budget, interval=_ends(plan.spent.low_fen, plan.spent.high_fen, "plan_allocation", plan, lang), **told
     )  # fmt: skip
@@ -330,7 +349,8 @@ def budget_note(plan: Planned, lang: Lang) -> list[Text]:
         told.append(phrase("plan_budget_more", lang, more=money(spent.more_fen, "plan_allocation", plan, lang), shadow=shadow))
         pairs = [p.split("|") for p in spent.more_change]
         named = [
-            phrase("plan_budget_pair", lang, mechanic=constants(mechanics()[m].name(lang)), segment=segment_name(s, lang)) for s, m in pairs
+            phrase("plan_budget_pair", lang, mechanic=constants(mechanics()[m].name(lang)), segment=segment_name(s, lang))
+            for s, m in pairs
         ]
         told += [phrase("plan_budget_change", lang, pairs=join(named, lang))] if named else []
     else:
@@ -360,7 +380,12 @@ def even_title(plan: Planned, lang: Lang) -> Text:
     n = number(len(told), "plan_break_even", "count", lang)
     if counts["bad"]:
         return phrase("plan_even_title", lang, n=n, **shown)
-    return phrase("plan_even_title_unclear" if counts["unclear"] else "plan_even_title_fine", lang, n=n, **({"unclear": shown["unclear"]} if counts["unclear"] else {}))
+    return phrase(
+        "plan_even_title_unclear" if counts["unclear"] else "plan_even_title_fine",
+        lang,
+        n=n,
+        **({"unclear": shown["unclear"]} if counts["unclear"] else {}),
+    )
 
 
 def even_rows(plan: Planned, lang: Lang) -> list[dict[str, Text]]:

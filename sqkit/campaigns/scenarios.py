@@ -14,9 +14,10 @@ from sqkit.campaigns.model import Constraints, Plan, Step
 from sqkit.config import PACKAGE
 from sqkit.errors import ContractError, InputError, unknown
 
-__all__ = ["NOTHING", "Scenario", "Slot", "chosen_scenarios", "read_scenarios", "scenarios"]
+__all__ = ["NOTHING", "REWARD", "Scenario", "Slot", "chosen_scenarios", "read_scenarios", "scenarios"]
 
 NOTHING = "nothing"
+REWARD = "{reward}"  # in a long text: the value of the reward
 KEYS = (
     "zh", "en", "long_zh", "long_en", "who_zh", "who_en", "source", "kind", "people", "reward", "response", "steps",
 )  # fmt: skip
@@ -63,6 +64,11 @@ class Scenario:
     def text(self, field: str, lang: str) -> str:
         """Return a field in a language; ``name`` is the scenario's name."""
         return getattr(self, lang if field == "name" else f"{field}_{lang}")
+
+    def given(self, name: str) -> float | None:
+        """Return what the steps set a parameter to, by its full name; None where it is left to data and defaults."""
+        mechanic, _, own = name.partition(".")
+        return next((s.settings[own] for s in self.slots if s.mechanic == mechanic and own in s.settings), None)
 
     @property
     def needs_groups(self) -> bool:
@@ -113,6 +119,11 @@ def read_scenarios(path: Path) -> dict[str, Scenario]:
         for key in ("reward", "response"):
             if record.get(key) and not _known(record[key]):
                 faults.append(f"[{name}] {key}: {unknown('parameter', record[key], _parameters())}")
+        faults += [
+            f"[{name}] long_{x} names a reward, but the record has none"
+            for x in ("zh", "en")
+            if REWARD in record[f"long_{x}"] and not record.get("reward")
+        ]
         texts = {k: record[k] for k in NEEDED if k not in ("source", "steps")}
         rest = {k: record[k] for k in ("people", "reward", "response") if k in record}
         made[name] = Scenario(name, **texts, source=tuple(record["source"]), slots=slots, **rest)
@@ -167,5 +178,3 @@ def chosen_scenarios(names: Sequence[str], chosen: str = "auto") -> list[Scenari
         raise InputError("\n".join(faults))
     wanted = set(names) | {NOTHING} if names else set(known)
     return [s for name, s in known.items() if name in wanted]
-
-

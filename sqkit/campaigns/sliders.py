@@ -11,7 +11,7 @@ import numpy as np
 
 from sqkit.campaigns import plan_view as view
 from sqkit.campaigns.decide import Run
-from sqkit.campaigns.decision import PROBE, Planned
+from sqkit.campaigns.decision import Planned
 from sqkit.labels import Lang, Text, interval, number, phrase, raw
 
 __all__ = ["SLIDER_COLUMNS", "Answer", "answer", "is_interactive", "panel", "slider_note", "slider_rows", "slider_title"]
@@ -38,7 +38,7 @@ class Answer:
 
 def answer(plan: Planned, changes: Mapping[str, float]) -> Answer:
     """Simulate the page's scenario with some parameters fixed, on the same draws as every other answer."""
-    made = Run(plan.base, plan.scenario).forecast(draws=PROBE, changes=changes)
+    made = Run(plan.base, plan.scenario).forecast(changes=changes)
     profit = made.draws["profit_fen"].to_numpy(float)
     low, high = np.quantile(profit, [0.05, 0.95])
     return Answer(float(profit.mean()), float(low), float(high), made.loss_share, float(made.draws["orders"].mean()))

@@ -62,7 +62,9 @@ def test_the_best_of_all_whole_schedules_is_found(seed):
 @pytest.mark.parametrize("seed", range(4))
 def test_parts_of_a_segment_never_bring_less_than_whole_ones(seed):
     rng = np.random.default_rng(100 + seed)
-    rows = [(s, m, 10, float(rng.integers(2, 9)), float(rng.integers(1, 12)), 1.0, 1.0, 0.0) for s in ("a", "b") for m in ("x", "y")]
+    rows = [
+        (s, m, 10, float(rng.integers(2, 9)), float(rng.integers(1, 12)), 1.0, 1.0, 0.0) for s in ("a", "b") for m in ("x", "y")
+    ]
     limits = Limits(150.0, weeks=2, stock=30.0)
     found = allocate(options(*rows), limits, curve=(1.0, 0.6))
     assert found.expected_fen >= best_by_hand(options(*rows), limits, (1.0, 0.6)) - 1e-3

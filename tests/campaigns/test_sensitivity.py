@@ -90,7 +90,9 @@ def test_the_advice_follows_the_stated_rule():
     assert sample_value(z, good, 0.5, rng=rng).advice == "go"
     assert sample_value(z, bad, 0.5, rng=rng).advice == "do_not"
     assert sample_value(z, open_, 0.5, rng=rng).advice == "pilot"
-    assert sample_value(z, open_, 0.5, cost=1.0, rng=rng).advice == "do_not"  # the news costs more than it is worth, the loss is likely
+    assert (
+        sample_value(z, open_, 0.5, cost=1.0, rng=rng).advice == "do_not"
+    )  # the news costs more than it is worth, the loss is likely
     assert sample_value(z, open_, float("inf"), rng=rng).sample == 0.0
     waited = sample_value(z, good, 0.5, weeks=26, rng=rng)
     assert waited.delay == pytest.approx(good.mean() / 2) and waited.net < 0
