@@ -18,6 +18,7 @@ __all__ = ["NO_SOURCE", "UNITS", "Mechanic", "Parameter", "Stage", "general", "m
 NO_SOURCE = "default of this tool, no n"
 UNITS = ("group", "store", "member")
 WORDS = ("response", "seen", "all")  # what an act follows from
+AFTER_ACT = ("team", "packet", "bring", "convert")
 SCALES = ("share", "positive", "real")
 ORIGINS = ("default", "claim")
 PARAMETER_KEYS = (
@@ -177,6 +178,11 @@ def _mechanic(name: str, given: Mapping[str, Any], shared: Mapping[str, Paramete
             for parameter in value if isinstance(value, list) else [value]:
                 if isinstance(parameter, str) and parameter not in own and parameter not in shared and parameter not in WORDS:
                     faults.append(f"{name}.{row['kind']}: {unknown('parameter', parameter, sorted({*own, *shared}))}")
+        kinds = [stage.kind for stage in stages]
+        if row["kind"] == "act" and row.get("on", "response") != "all" and "post" not in kinds:
+            faults.append(f'{name}: an act follows from a post; put a post before it, or on = "all"')
+        if row["kind"] in AFTER_ACT and "act" not in kinds:
+            faults.append(f"{name}: {row['kind']} counts acts; put an act before it")
         stages.append(Stage(row["kind"], reads))
     return Mechanic(
         name, given["zh"], given["en"], tuple(given["source"]), given["unit"], int(given["after_weeks"]), tuple(stages), own,

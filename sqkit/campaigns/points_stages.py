@@ -107,21 +107,24 @@ def _hazard(world: World, turn: Turn, rate: np.ndarray, more: list[np.ndarray]) 
     """
     key = (turn.index, "waiting")
     if key not in world.memory:
-        world.memory[key] = [np.ones(rate.shape) for _ in LETTERS]
-    shares = [turn.values[f"share_{x}"][:, None] for x in LETTERS]
+        world.memory[key] = [np.ones(rate.shape, np.float32) for _ in LETTERS]
+    rate, n = rate.astype(np.float32), world.plan.n[turn.cells].astype(np.float32)  # chances to seven digits, at half the memory
+    shares = [turn.values[f"share_{x}"][:, None].astype(np.float32) for x in LETTERS]
     left = np.broadcast_to(1 - sum(shares), rate.shape).copy()
-    acts, weights = np.zeros(rate.shape), []
+    acts, weights = np.zeros(rate.shape, np.float32), []
     for waiting, share, gain in zip(world.memory[key], shares, more, strict=True):
         left += share * waiting
-        going = np.minimum(rate * gain, 1)
+        going = rate * gain.astype(np.float32)
+        np.minimum(going, 1, out=going)
         going *= waiting
         waiting -= going
         going *= share
         acts += going
-        weights.append(going @ world.plan.n[turn.cells])
+        weights.append((going @ n).astype(float))
     total = sum(weights)
     split = np.stack([np.divide(w, total, out=np.full(world.draws, 1 / len(LETTERS)), where=total > 0) for w in weights], axis=1)
-    return acts / np.maximum(left, 1e-12), split
+    acts /= np.maximum(left, np.float32(1e-12), out=left)
+    return np.minimum(acts, 1, dtype=np.float64), split
 
 
 KINDS: dict[str, Callable[[World, Turn, Stage], None]] = {"detect": detect, "letters": letters}

@@ -19,9 +19,9 @@ from sqkit.errors import ContractError
 
 NAMES = ["store_id", "group_id", "segment", "n_members", "orders_week", "capacity", "present"]
 CROWD = Population(pd.DataFrame([("S", f"G{i}", "all", 200, 0.1, 500, 200) for i in range(5)], columns=NAMES), date(2026, 6, 30))
-OWN = """
+OWN = r"""
 [trial_pack]
-zh = "试用装"
+zh = "\u8bd5\u7528\u88c5"
 en = "Trial pack"
 source = ["S2.4"]
 unit = "member"
@@ -32,10 +32,10 @@ stages = [
   { kind = "order" },
 ]
 [trial_pack.parameters]
-take_share = { zh = "领取占比", en = "who take one", unit = "share", scale = "share", value = 0.3, low = 0.3, high = 0.3, allowed = [0, 1] }
-extra_share = { zh = "增量占比", en = "who order because of it", unit = "share", scale = "share", value = 0.5, low = 0.5, high = 0.5, allowed = [0, 1] }
-pack_fen = { zh = "每份成本", en = "cost of a pack", unit = "fen", scale = "positive", value = 300, low = 300, high = 300, allowed = [0, 100000] }
-packs = { zh = "每人份数", en = "packs each", unit = "pack", scale = "positive", value = 2, low = 2, high = 2, allowed = [1, 10] }
+take_share = { zh = "\u9886\u53d6\u5360\u6bd4", en = "who take one", unit = "share", scale = "share", value = 0.3, low = 0.3, high = 0.3, allowed = [0, 1] }
+extra_share = { zh = "\u589e\u91cf\u5360\u6bd4", en = "who order because of it", unit = "share", scale = "share", value = 0.5, low = 0.5, high = 0.5, allowed = [0, 1] }
+pack_fen = { zh = "\u6bcf\u4efd\u6210\u672c", en = "cost of a pack", unit = "fen", scale = "positive", value = 300, low = 300, high = 300, allowed = [0, 100000] }
+packs = { zh = "\u6bcf\u4eba\u4efd\u6570", en = "packs each", unit = "pack", scale = "positive", value = 2, low = 2, high = 2, allowed = [1, 10] }
 """
 
 
@@ -66,7 +66,9 @@ def test_a_new_mechanic_is_one_record(tmp_path):
         ("high = 0.3, allowed = [0, 1]", "high = 0.3, allowed = [0, 0.2]", "within allowed 0 to 0.2"),
         ('unit = "member"', 'unit = "town"', "Allowed: group, member, store"),
         ('scale = "share", value = 0.3', 'scale = "part", value = 0.3', "Allowed: positive, real, share"),
-        ('zh = "领取占比", ', "", "take_share lacks zh"),
+        (r'zh = "\u9886\u53d6\u5360\u6bd4", ', "", "take_share lacks zh"),
+        ('kind = "act", on = "all"', 'kind = "act"', "follows from a post"),
+        ('kind = "act", on = "all", chance = ["take_share"]', 'kind = "team", size = "packs"', "put an act before it"),
         ("after_weeks = 1\n", "", "lacks after_weeks"),
         ("after_weeks = 1\n", "after_weeks = 1\nafterweeks = 2\n", "Did you mean 'after_weeks'"),
         ('allowed = [1, 10] }', 'allowed = [1, 10], origin = "claim" }', "names no source"),
@@ -120,6 +122,6 @@ def test_what_bound_is_told_in_both_languages():
         draws=200,
         rng=np.random.default_rng(1),
     )
-    assert "budget" in str(bound_notes(told, "en")[0]) and "预算" in str(bound_notes(told, "zh")[0])
+    assert "budget" in str(bound_notes(told, "en")[0]) and "\u9884\u7b97" in str(bound_notes(told, "zh")[0])
     free = simulate(CROWD, Calibration(), Plan("p", (Step("coupon"),), Constraints.off()), draws=50, rng=np.random.default_rng(1))
     assert "never bound" in str(bound_notes(free, "en")[0])
