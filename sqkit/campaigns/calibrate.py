@@ -320,16 +320,32 @@ def _referrals(reading: Reading, past: pd.DataFrame, weeks: int) -> Range | None
 
 
 def _points(reading: Reading, weeks: int) -> dict[str, Range | None]:
-    """Members of a points band who redeem, a week: one parameter per band, and one over all bands."""
+    """Members of a points band who redeem, a week: one parameter per band, and one over all bands.
+
+    Rates over up to six windows; bands share how far the sum of a window lies from what the other windows lead to expect.
+    """
     if not reading.source.has("points_ledger"):
         return {}
     past = calibrate_points.redeemed(reading, weeks)
+    sums = past.groupby(["origin_on", "band"])[["n_redeemed", "n_members"]].sum().unstack(fill_value=0)
+    if sums.empty:
+        return {}
+    bands = list(sums["n_members"].columns)
+    heads, redeemed = (sums[c].to_numpy(float) for c in ("n_members", "n_redeemed"))
+    counts = redeemed.sum(0)
+    others = np.maximum(heads.sum(0) - heads, 1)
+    due = (heads * (counts - redeemed) / others).sum(1)
+    told = (due > 0) & (redeemed.sum(1) > 0)
+    gaps = np.log(redeemed.sum(1)[told] / due[told]) ** 2
+    spread = max(gaps.mean() - (1 / redeemed.sum(1)[told]).mean(), 0.05 * gaps.mean()) if told.sum() >= 4 else DEFAULT_SPREAD**2
     made: dict[str, Range | None] = {}
-    for band in (*calibrate_points.BANDS, ""):
-        part = past if not band else past[past["band"] == band]
-        by = part.groupby("origin_on")[["n_redeemed", "n_members"]].sum().sort_index()
-        heads = by["n_members"].to_numpy(float)
-        hazard = -np.log1p(-np.minimum(by["n_redeemed"].to_numpy(float) / np.maximum(heads, 1), 0.999)) / weeks
-        name = f"redeem_week.{band}" if band else "redeem_week"
-        made[name] = rate_range(hazard * heads * weeks, heads * weeks, "points_redeem_week")
+    for name, n, y in (
+        ("redeem_week", heads.sum(), counts.sum()),
+        *zip((f"redeem_week.{b}" for b in bands), heads.sum(0), counts, strict=True),
+    ):
+        if y <= 0:
+            continue
+        value = float(-np.log1p(-min(y / n, 0.999)) / weeks)
+        width = float(np.exp(Z90 * np.sqrt(spread + 1 / y)))
+        made[name] = Range(value, value / width, value * width, "positive", "data", float(len(heads)), "points_redeem_week")
     return made
