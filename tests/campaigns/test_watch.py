@@ -329,7 +329,9 @@ def test_the_two_way_fit_agrees_with_another_library():
         cov_type="cluster", cov_kwds={"groups": row, "use_correction": False}
     )
     assert fit.coefficients[0] == pytest.approx(peer.params[0], abs=1e-6)
-    assert fit.error() == pytest.approx(peer.bse[0] * np.sqrt(14 / 13), rel=1e-4)
+    assert np.sqrt(fit.covariance[0, 0]) == pytest.approx(peer.bse[0] * np.sqrt(14 / 13), rel=1e-4)
+    plain = sm.GLM(counts, design, family=sm.families.Poisson(), offset=offset).fit()
+    assert fit.floor[0] == pytest.approx(plain.bse[0], rel=1e-4)
 
 
 def test_a_step_is_found_and_noise_is_not():

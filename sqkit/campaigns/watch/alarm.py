@@ -109,18 +109,22 @@ class Alarm:
 
 @dataclass(frozen=True)
 class Fit:
-    """Coefficients of covariates with their cluster-robust covariance."""
+    """Coefficients of covariates with their cluster-robust covariance, and the least error that chance alone leaves.
+
+    With few clusters on one side the sandwich is itself noisy and may fall below Poisson's own error; `floor` keeps it there.
+    """
 
     coefficients: np.ndarray
     covariance: np.ndarray
     df: float
+    floor: np.ndarray
 
     def estimate(self, at: int = 0, df: float | None = None) -> Estimate:
         """Return a coefficient with its 95% interval."""
         return Estimate.of(self.coefficients[at], _t95(self.df if df is None else df) * self.error(at))
 
     def error(self, at: int = 0) -> float:
-        return float(np.sqrt(max(self.covariance[at, at], 0.0)))
+        return float(max(np.sqrt(max(self.covariance[at, at], 0.0)), self.floor[at]))
 
 
 def _t95(df: float) -> float:
@@ -190,7 +194,7 @@ def two_way(
     clusters = row.max() + 1
     score = np.stack([np.bincount(row, (counts - mean) * x) for x in swept.T], axis=1)
     covariance = bread @ (score.T @ score) @ bread * clusters / max(clusters - 1, 1)
-    return Fit(beta, covariance, float(clusters - 1))
+    return Fit(beta, covariance, float(clusters - 1), np.sqrt(np.diag(bread)))
 
 
 def _swept(x: np.ndarray, weight: np.ndarray, row: np.ndarray, column: np.ndarray) -> np.ndarray:

@@ -85,8 +85,9 @@ def check(reading: Reading) -> Alarm:
             "guides", FINDING, "not_enough_data", reason="few_books", n_clusters=treated + stayed, facts={"n_left": treated}
         )
     df = min(treated, stayed) - 1.0
-    error = fit.error() * np.sqrt(treated / max(treated - 1, 1))
-    fit = Fit(fit.coefficients, np.array([[error**2]]), df)
+    inflated = fit.covariance * treated / max(treated - 1, 1)
+    fit = Fit(fit.coefficients, inflated, df, fit.floor)
+    error = fit.error()
     effect = fit.estimate().exp()
     p = tail(-fit.coefficients[0] / error, df)
     now = cells[(cells.after > 0) & (cells.age < 4)]
