@@ -14,13 +14,15 @@ __all__ = ["KINDS", "mature_stores"]
 
 
 def uplift(world: World, turn: Turn, stage: Stage) -> None:
-    """Multiply the order rate of those whom a post reached by ``multiple``; the surplus is Poisson.
+    """Multiply the order rate of those whom a post reached by ``multiple``; the surplus is Poisson, and so is what is missing below 1.
 
     Extra orders of a week fall on members at random; who has not yet taken part in this step counts as activated.
     """
     seen = None if turn.seen is None else turn.seen
-    mean = world.usual_orders(turn.cells, seen) * np.maximum(turn.read(stage, "multiple") - 1, 0)
-    extra = world.rng.poisson(mean)
+    usual, more = world.usual_orders(turn.cells, seen), turn.read(stage, "multiple") - 1
+    extra = world.rng.poisson(usual * np.maximum(more, 0))
+    if (more < 0).any():
+        world.taken[:, turn.week] += world.rng.poisson(usual * np.maximum(-more, 0))
     present = world.plan.n[turn.cells].sum()
     known = world.memory.get((turn.index, "ordered"), np.zeros(world.draws))
     each = extra / present
@@ -32,12 +34,15 @@ def uplift(world: World, turn: Turn, stage: Stage) -> None:
 
 
 def depend(world: World, turn: Turn, stage: Stage) -> None:
-    """Let members wait for the next promotion: each week of it lowers usual orders by ``share`` in the weeks after."""
-    mean = world.usual_orders(turn.cells) * turn.read(stage, "share")
+    """Let members wait for the next promotion: each week of it lowers usual orders by ``share`` in the weeks after, to nothing at most."""
+    usual, share = world.usual_orders(turn.cells), turn.read(stage, "share")
+    sunk = world.memory.setdefault((turn.index, "sunk"), np.zeros((world.draws, world.weeks)))
     for later in range(turn.week + 1, min(turn.week + 1 + turn.after_weeks, world.weeks)):
-        world.taken[:, later] += world.rng.poisson(mean)
+        more = np.minimum(share, 1 - sunk[:, later])
+        world.taken[:, later] += world.rng.poisson(usual * more)
+        sunk[:, later] += more
     if turn.week + turn.after_weeks >= world.weeks:
-        world.binds("horizon", mean > 0)
+        world.binds("horizon", usual * share > 0)
 
 
 def dip(world: World, turn: Turn, stage: Stage) -> None:

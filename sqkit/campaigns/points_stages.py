@@ -59,7 +59,8 @@ def letters(world: World, turn: Turn, stage: Stage) -> None:
 
     Where the population knows letters, each cell has its own and its ``redeem_week``, the weekly chance of redeeming anyway; else members
     of all cells are A to D with the parameters' shares. A member of group x reached by a post redeems with chance
-    ``lift_x`` times the usual one; the surplus is the campaign's. Those who redeem anyway get the offer too. Each member once. The offer of
+    ``lift_x`` times the usual one; the surplus is the campaign's. Those who redeem anyway get the offer too. Each member once. A lift below 1 costs ``harm`` orders per redemption that
+    is missing. The offer of
     A is paid first when the budget runs out. Points burnt are a cost outside the budget: they are owed already.
     """
     rng, cells, values = world.rng, turn.cells, turn.values
@@ -87,6 +88,9 @@ def letters(world: World, turn: Turn, stage: Stage) -> None:
         own = slice(None) if is_mixed else known == i
         anyway = np.minimum(rate[:, own] @ n[own] / max(n[own].sum(), 1), 1)
         base = rng.binomial(np.rint(near[i]).astype(np.int64), anyway)
+        worse = near[i] * anyway * np.maximum(1 - values[f"lift_{x}"], 0) * turn.read(stage, "harm")
+        if worse.any():
+            world.taken[:, turn.week] += rng.poisson(worse)
         fen = values[f"offer_fen_{x}"]
         asked = parts[i] + base
         paid = np.minimum(asked, world.affordable(fen))

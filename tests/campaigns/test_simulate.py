@@ -301,6 +301,18 @@ def test_a_promotion_borrows_and_makes_members_wait():
     agrees(lost, -500 * 0.02 * 24)  # 4 weeks, each lowering the 6 after it
 
 
+def test_an_effect_below_one_costs_orders():
+    worse = known("themed_promotion", order_multiple=0.8, covered_share=0.0, pull_forward_share=0.0, dependence_share=0.0)
+    made = run(people(), worse, Step("themed_promotion")).draws
+    agrees(made["orders"], -500 * 0.2, 500 * 0.2)
+    assert (made["activated"] == 0).all()
+    shares = dict(share_a=0.2, share_b=0.0, share_c=0.0, share_d=0.0)
+    fewer = run(people(10, 50_000), points(**shares, lift_a=0.5), Step("points_threshold", weeks=4), draws=2000).draws
+    assert np.mean(fewer["orders"]) == pytest.approx(-100_000 * 0.05 * 0.5 * 2.5, rel=0.03)  # half of the pilot's week, then two
+    nothing = known("themed_promotion", order_multiple=1.0, covered_share=0.0, pull_forward_share=0.0, dependence_share=0.5)
+    agrees(run(people(), nothing, Step("themed_promotion", weeks=4)).draws["orders"], -500 * (0.5 + 7 * 1.0 + 0.5), sigmas=5)
+
+
 def test_orders_pulled_from_beyond_the_horizon_are_named():
     told = known("themed_promotion", order_multiple=1.5, pull_forward_share=0.5, dependence_share=0.0)
     short = run(people(), told, Step("themed_promotion"), weeks=1)
@@ -331,7 +343,7 @@ def test_pressure_makes_members_quit_and_their_orders_go():
 
 def test_a_guide_who_leaves_takes_orders_along():
     told = known("guide_turnover", leave_share=0.3, dip_share=0.4, recovery_weeks=2.0, quit_share=0.05)
-    made = run(people(20, 500), told, Step("guide_turnover", weeks=3)).draws
+    made = run(people(20, 500), told, Step("guide_turnover"), weeks=3).draws
     fall = 0.3 * 0.4 * sum(np.exp(-t / 2) for t in range(3))
     agrees(made["lost"], 10_000 * 0.3 * 0.05)
     gone = 150 * 0.1 * 2  # who left misses two weeks
