@@ -10,6 +10,7 @@ import pandas as pd
 from sqkit import labels
 from sqkit.campaigns import trial_data
 from sqkit.campaigns.readout import ArmReading, Looks, ReadOut
+from sqkit.errors import InputError, unknown
 from sqkit.labels import Lang, Text, code, fixed, interval, join, name, number, phrase, raw
 from sqkit.reading import Reading
 from sqkit.stats import Interval
@@ -67,8 +68,6 @@ def shown(outs: Sequence[ReadOut], campaign_id: str = "") -> ReadOut | None:
     """
     if not campaign_id:
         return lead(outs)
-    from sqkit.errors import InputError, unknown
-
     found = next((o for o in outs if o.trial.campaign_id == campaign_id), None)
     if found is None:
         raise InputError(unknown("campaign", campaign_id, [o.trial.campaign_id for o in outs]))
