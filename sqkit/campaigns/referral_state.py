@@ -52,6 +52,8 @@ class Referrals:
         Referrers of the window.
     top_share, top_low, top_high : float
         Share of the window's referrals brought by the top tenth of them, with its 95% bootstrap interval.
+    one_share : float
+        Share of the window's referrals by the single referrer who brought most.
     spread : Offspring or None
         Law of referrals per member over the window, of those present all of it.
     horizons : DataFrame
@@ -92,6 +94,7 @@ class Referrals:
     top_share: float = math.nan
     top_low: float = math.nan
     top_high: float = math.nan
+    one_share: float = math.nan
     spread: Offspring | None = None
     horizons: pd.DataFrame = field(default_factory=pd.DataFrame)
     k: Interval | None = None
@@ -224,6 +227,7 @@ def _rates(reading: Reading, window: Period) -> dict[str, object]:
         "rate": stats.ratio_interval(engine.execute(blocks_sql(per_month)).df(), kind="ratio"),
         "referrer_share": stats.ratio_interval(engine.execute(blocks_sql(any_of)).df(), kind="proportion"),
         "spread": fit_offspring(spread["n"].to_numpy(), spread["members"].to_numpy()) if len(spread) else None,
+        "one_share": float(bringers["n"].max() / (bringers["n"] * bringers["members"]).sum()) if len(bringers) else math.nan,
         "n_top": int(bringers["members"].sum()),
         "top_share": top[0], "top_low": top[1], "top_high": top[2],
     }  # fmt: skip

@@ -23,6 +23,7 @@ __all__ = [
 
 SEEDS = 100
 GENERATIONS = 4
+ONE_ACCOUNT = 0.1
 GENERATION_COLUMNS = {
     "generation": "referral_col_generation", "claim": "referral_col_claim", "claim_left": "referral_col_claim_left",
     "estimate": "referral_col_estimate", "interval": "col_interval",
@@ -129,11 +130,16 @@ def reservoir_text(found: Referrals, lang: Lang) -> Text:
 
 
 def cut_text(found: Referrals, lang: Lang) -> Text:
-    """Say which rows were left out, or nothing."""
+    """Say which rows were left out, and whether one id brought more than a tenth, as a till or a member of staff does; or nothing."""
+    account = raw("")
+    if found.one_share > ONE_ACCOUNT and found.n_top > 1 / ONE_ACCOUNT:
+        account = phrase("referral_account", lang, share=number(found.one_share, "referral_top_share", "share", lang))
     if not found.cut:
-        return raw("")
+        return account
     items = [phrase(f"referral_cut_{key}", lang, n=number(n, "referral_rate", "count", lang)) for key, n in found.cut.items()]
-    return phrase("referral_cut", lang, items=join(items, lang))
+    return join(
+        [phrase("referral_cut", lang, items=join(items, lang)), *([account] if account.plain else [])], lang, "sentence_separator"
+    )
 
 
 # State and trees

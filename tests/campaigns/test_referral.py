@@ -152,6 +152,7 @@ def test_hand_counts_and_what_is_left_out(store_home):
     assert (found.n_members, found.n_referrals, found.n_referrers) == (9, 6, 5)
     assert (found.n_trees, found.deepest, found.largest) == (2, 3, 5)
     assert found.trees.values.tolist() == [[2, 1, 3], [3, 1, 5]]
+    assert (found.one_share, found.n_top) == (1.0, 1)  # B, who brought E, is the last year's only referrer
     assert found.reservoir == 1  # L1: not a member, of the last year
     by = found.horizons.set_index("days")
     # invited B C D G H E (all more than 180 days before the end, E more than 365 at day 230 of 546 not): within 90 days B, C and G bring 1.
@@ -291,6 +292,8 @@ def test_every_verdict_has_its_title_in_both_languages():
         assert "0.50" in view.k_title(_told(*cases[0]), lang).plain
         sizes = {r: view.reservoir_text(_told(*cases[0], reservoir=r), lang).plain for r in (None, 500, 5000)}
         assert len(set(sizes.values())) == 3
+        assert "40" in view.cut_text(_told(*cases[0], one_share=0.4, n_top=50), lang).plain
+        assert not view.cut_text(_told(*cases[0], one_share=0.05, n_top=50), lang).plain
         cut = dict.fromkeys(("self", "unknown", "early", "twice", "cycle"), 2)
         assert view.cut_text(_told(*cases[0], cut=cut), lang).plain.count("2") == 5
     assert len(titles) == 10
