@@ -202,10 +202,8 @@ def worlds(seeds: int, first: int = 1) -> list[list]:
                 spilled = _spilled(source) if reached else 0.0
                 truth = {"C01": 0.40, "C02": 0.30, "C03": 1.4 / (1 + 0.4 * spilled) - 1}.get(r.trial.campaign_id, math.nan)
                 found.setdefault(r.trial.campaign_id, []).append((*arm.lift, truth, r.verdict))
-        print(
-            f"seed {seed}: quiet names {names}; baseline {[(k, round(v[-1][0], 2), v[-1][4]) for k, v in found.items()]}",
-            flush=True,
-        )
+        told = [f"{k} {v[-1][0]:.2f} [{v[-1][1]:.2f}, {v[-1][2]:.2f}] of {v[-1][3]:.2f} {v[-1][4]}" for k, v in found.items()]
+        print(f"seed {seed}: quiet names {names}; {'; '.join(told)}", flush=True)
     rows = [["quiet", "readings that name an effect", shown(any_named, seeds), "", ""]]
     rows.append(["quiet", "campaigns named", shown(named, n_quiet), "", ""])
     for campaign_id, runs in sorted(found.items()):

@@ -148,13 +148,13 @@ def undiluted(difference: float, found: Contamination) -> float:
     return difference / gap if gap >= 0.1 else math.nan
 
 
-def overlaps(units: pd.DataFrame, windows: pd.DataFrame) -> pd.DataFrame:
+def overlaps(units: pd.DataFrame, windows: pd.DataFrame, *, control: str = "holdout") -> pd.DataFrame:
     """Return pairs of campaigns that ran on the same days with units in common.
 
     Parameters
     ----------
     units : DataFrame
-        ``campaign_id``, ``unit_id``, ``arm``; a unit stands for itself at its level of assignment.
+        ``campaign_id``, ``unit_id``, ``arm``; units of one level for all campaigns.
     windows : DataFrame
         ``campaign_id``, ``first``, ``last`` (days, both included).
 
@@ -176,9 +176,6 @@ def overlaps(units: pd.DataFrame, windows: pd.DataFrame) -> pd.DataFrame:
                 continue
             both = by[a].to_frame("a").join(by[b].rename("b"), how="inner")
             if len(both):
-                treated = int((~both["a"].isin(CONTROLS) & ~both["b"].isin(CONTROLS)).sum())
+                treated = int(((both["a"] != control) & (both["b"] != control)).sum())
                 rows.append((a, b, len(both), treated, int(days)))
     return pd.DataFrame(rows, columns=["campaign_id", "other_id", "n_units", "n_both_treated", "n_days"])
-
-
-CONTROLS = ("holdout", "control", "None", "none", "placebo")
