@@ -318,7 +318,7 @@ def points(reading: Reading, value_points: float = VALUE_POINTS) -> Points:
     off = backtest(reading)
     if off is not None:
         # half as far off as a year ago, as a scheme's growth slows; from not at all to half as far again in the interval
-        shares = np.minimum(shares * (off ** np.r_[1.0, rng.uniform(0, 2, RESAMPLES)])[:, None], 1.0)
+        shares = np.minimum(shares * (off ** np.r_[0.5, rng.uniform(0, 1.5, RESAMPLES)])[:, None], 1.0)
     shares = np.where(months >= 0, shares, 1.0)
     redeemed = shares * due["points"].to_numpy(float)
     due = due.assign(owed_share=shares[0], redeemed=redeemed[0], expiring=due["points"] - redeemed[0])
