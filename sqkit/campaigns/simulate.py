@@ -57,7 +57,9 @@ def simulate(
     -----
     Counts are drawn exactly (binomial, hypergeometric, Poisson) over cells of like members, so cost does not grow with members; shocks are
     shared by brand, store and group over the whole window, so the relative width of a forecast does not vanish as members grow. Without a
-    campaign groups keep their size: only quits beyond the usual ones are counted. A forecast is causal only as far as the calibration's
+    campaign groups keep their size: only quits beyond the usual ones are counted. Not in the model: that members of a cell differ in how
+    readily they respond; that usual posts which the campaign displaces under the message cap would have sold something; that people gained
+    meet later steps of the plan. Events of a plan are part of it: compare with the same plan without them. A forecast is causal only as far as the calibration's
     parameters are. Sources: S2.10, S3.8, S4.2, S4.4.
     """
     known = mechanics() if records is None else records
