@@ -7,7 +7,7 @@ from datetime import date, timedelta
 import numpy as np
 import pandas as pd
 
-from sqkit.campaigns.calibrate_windows import ACTIVE_DAYS, accounts
+from sqkit.campaigns.calibrate_windows import ACTIVE_DAYS, but_accounts, held_groups
 from sqkit.campaigns.model import Population
 from sqkit.reading import Reading, remembered
 
@@ -60,8 +60,7 @@ def points_cells(reading: Reading, day: date, weeks: int) -> pd.DataFrame:
         days), ``n_members``, ``balance`` (sum), ``n_redeemed`` (members who redeem at least once), ``n_orders``.
     """
     last = day + timedelta(days=7 * weeks)
-    out = ", ".join(f"'{a.replace(chr(39), chr(39) * 2)}'" for a in accounts(reading))
-    where = " AND ".join([f"m.joined_on <= DATE '{day}'", *([f"m.member_id NOT IN ({out})"] if out else [])])
+    where = f"m.joined_on <= DATE '{day}' AND {but_accounts(reading, 'm.member_id')}"
     store = "WHERE store_id = $store" if reading.store else ""
     frame = reading.engine.execute(
         f"""
@@ -133,8 +132,6 @@ def points_population(reading: Reading, *, weeks: int = 4) -> Population:
     Rates are pooled over bands and attributes of up to six past windows, shrunk with half a redemption. Descriptive. Source: S3.8 (bands
     at 1,200, 1,500 and 2,000 points; the letters are our reading).
     """
-    from sqkit.campaigns.calibrate import held_groups
-
     cells = points_cells(reading, reading.as_of, weeks)
     past = redeemed(reading, weeks)
     pooled = past.groupby(["band", "is_buyer"])[["n_members", "n_redeemed", "n_orders"]].sum()

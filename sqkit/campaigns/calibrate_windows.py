@@ -9,16 +9,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import date, timedelta
 
+import numpy as np
 import pandas as pd
 
 from sqkit.reading import Reading, remembered
 
-__all__ = ["ACCOUNT_SHARE", "SEGMENTS", "accounts", "cohorts", "origins"]
+__all__ = ["ACCOUNT_SHARE", "SEGMENTS", "accounts", "but_accounts", "cohorts", "held_groups", "origins", "past_windows"]
 
 SEGMENTS = ("newcomer", "active", "cooling", "dormant")
 NEWCOMER_DAYS, ACTIVE_DAYS, COOLING_DAYS = 30, 60, 120
 ACCOUNT_SHARE, ACCOUNT_ORDERS = 0.05, 30  # an id with more of all orders is a till, not a person
 MOST = 30  # windows back
+HOLDOUT = ("holdout", "control")
 
 
 @remembered
@@ -31,6 +33,12 @@ def accounts(reading: Reading) -> tuple[str, ...]:
         SELECT member_id FROM held CROSS JOIN whole
         WHERE n > {ACCOUNT_SHARE} * n_all AND n >= {ACCOUNT_ORDERS} AND heads >= 20 ORDER BY member_id""")
     return tuple(row[0] for row in found.fetchall())
+
+
+def but_accounts(reading: Reading, column: str) -> str:
+    """Return a condition in SQL that leaves tills and shared accounts out."""
+    out = ", ".join(f"'{a.replace(chr(39), chr(39) * 2)}'" for a in accounts(reading))
+    return f"({column} IS NULL OR {column} NOT IN ({out}))" if out else "TRUE"
 
 
 @remembered
@@ -75,8 +83,7 @@ def cohorts(reading: Reading, days: Sequence[date], weeks: int) -> pd.DataFrame:
         return pd.DataFrame(columns=columns)
     listed = ", ".join(f"(DATE '{d}')" for d in sorted(set(days)))
     store = "WHERE store_id = $store" if reading.store else ""
-    out = ", ".join(f"'{a.replace(chr(39), chr(39) * 2)}'" for a in accounts(reading))
-    person = f"m.member_id NOT IN ({out})" if out else "TRUE"
+    person = but_accounts(reading, "m.member_id")
     frame = reading.engine.execute(
         f"""
         WITH days AS (SELECT * FROM (VALUES {listed}) AS d(origin_on)),
@@ -116,3 +123,31 @@ def cohorts(reading: Reading, days: Sequence[date], weeks: int) -> pd.DataFrame:
     frame["segment"] = [SEGMENTS[p] for p in frame.pop("place")]
     frame["origin_on"] = pd.to_datetime(frame["origin_on"]).dt.date
     return frame[columns]
+
+
+@remembered
+def held_groups(reading: Reading) -> pd.DataFrame:
+    """Return the groups that stand on the day: ``group_id``, ``capacity`` (0 where not recorded), ``present`` (members in it)."""
+    return reading.engine.execute(f"""
+        SELECT g.group_id, coalesce(g.capacity, 0) AS capacity, coalesce(s.present, 0) AS present
+        FROM groups AS g LEFT JOIN (
+            SELECT group_id, count(DISTINCT member_id) AS present FROM membership_facts
+            WHERE left_on IS NULL OR left_on > DATE '{reading.as_of}' GROUP BY group_id) AS s ON s.group_id = g.group_id
+        WHERE CAST(g.created_at AS DATE) <= DATE '{reading.as_of}' ORDER BY g.group_id""").df()
+
+
+@remembered
+def past_windows(reading: Reading, weeks: int) -> pd.DataFrame:
+    """Return the cohorts of past windows, without cells that a campaign treated in the window (see :func:`cohorts`)."""
+    frame = cohorts(reading, origins(reading, weeks), weeks)
+    treated = reading.engine.execute(f"""
+        SELECT c.campaign_id, CAST(c.starts_at AS DATE) AS first_on, CAST(c.ends_at AS DATE) AS last_on, c.assigned_level, a.unit_id
+        FROM campaigns AS c JOIN assignments AS a ON a.campaign_id = c.campaign_id
+        WHERE c.assigned_level IN ('group', 'store') AND a.arm NOT IN {HOLDOUT} AND CAST(c.starts_at AS DATE) <= DATE '{reading.as_of}'
+        """).df()
+    out = np.zeros(len(frame), bool)
+    begin = pd.to_datetime(frame["origin_on"])
+    for (_, first, last, level), part in treated.groupby(["campaign_id", "first_on", "last_on", "assigned_level"]):
+        overlaps = (begin < last) & (begin + pd.Timedelta(days=7 * weeks) >= first)
+        out |= (overlaps & frame[f"{level}_id"].isin(part["unit_id"])).to_numpy()
+    return frame[~out].reset_index(drop=True)

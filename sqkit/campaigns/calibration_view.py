@@ -24,7 +24,7 @@ KNOWN_COLUMNS = {
 }  # fmt: skip
 PER = 10_000  # rare acts are written per so many members
 BANDS = {
-    "0_299": "0–299", "300_1199": "300–1,199", "1200_1499": "1,200–1,499", "1500_2000": "1,500–2,000", "2001_up": "> 2,000",
+    "0_299": "0–299", "300_1199": "300–1,199", "1200_1499": "1,200–1,499", "1500_2000": "1,500–2,000", "2001_up": "> 2,000", "near": "1,200–2,000",
 }  # fmt: skip
 LEAST = 6
 
@@ -65,7 +65,7 @@ def _shown(name: str, known: Range) -> tuple[str, str, object]:
         return metric, "multiple", lambda x: float(np.exp(-x))
     if name == "pressure_effect":
         return metric, "multiple", lambda x: float(np.exp(x))
-    if name.startswith(("redeem_week", "referral_week")):
+    if name.partition(".")[0] in ("redeem_week", "referral_week") or metric == "points_redeem_week":
         return metric, "per", lambda x: x * PER
     if name.endswith("_fen"):
         return metric, "price", lambda x: x / 100
@@ -79,6 +79,9 @@ def _name(name: str, known: Range, lang: Lang) -> Text:
     if known.origin == "data" and known.source:
         text = labels.definition_link(known.source, constants(registry.quantity(known.source).text("name", lang)))
         _, _, band = name.partition("redeem_week.")
+        if name.startswith("points_threshold.share_"):
+            return phrase("calibration_letter", lang, name=text, letter=name[-1].upper())
+        band = "near" if name == "points_threshold.redeem_week" else band
         return phrase("calibration_band", lang, name=text, band=fixed(BANDS[band])) if band else text
     mechanic, _, own = name.partition(".")
     parameter = mechanics()[mechanic].parameters[own] if own else general()[name]

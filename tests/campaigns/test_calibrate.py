@@ -12,8 +12,9 @@ import worlds
 
 from sqkit.campaigns import calibrate_moments as moments
 from sqkit.campaigns import calibrate_posts, calibrate_windows, calibration_view
-from sqkit.campaigns.calibrate import calibrate, rate_range
+from sqkit.campaigns.calibrate import calibrate
 from sqkit.campaigns.calibrate_points import balances_sql, points_population
+from sqkit.campaigns.calibrate_rates import rate_range
 from sqkit.campaigns.calibrate_season import adjusted, season_index
 from sqkit.errors import InputError
 
