@@ -27,6 +27,8 @@ BANDS = {
     "0_299": "0–299", "300_1199": "300–1,199", "1200_1499": "1,200–1,499", "1500_2000": "1,500–2,000", "2001_up": "> 2,000", "near": "1,200–2,000",
 }  # fmt: skip
 LEAST = 6
+# Mechanisms that real communities have and the simulator lacks; benchmarks/campaign_coverage.py shows what each does to coverage.
+MISSING = ("calibration_missing_calendar", "calibration_missing_spill", "calibration_missing_joiners")
 
 
 def used_ranges(made: Calibrated, mechanic_ids: Iterable[str] = ()) -> dict[str, Range]:
@@ -108,7 +110,7 @@ def known_note(made: Calibrated, lang: Lang) -> Text:
 
 def calibration_notes(made: Calibrated, lang: Lang) -> list[Text]:
     """Return what the data could not say, and what the simulator leaves out, one sentence each."""
-    return [phrase(key, lang) for key in (*made.calibration.notes, "calibration_missing_calendar")]
+    return [phrase(key, lang) for key in (*made.calibration.notes, *MISSING)]
 
 
 def typical_error(made: Calibrated) -> float:

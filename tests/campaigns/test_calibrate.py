@@ -375,4 +375,4 @@ def test_the_view_names_every_parameter(demo, lang):
     assert str(calibration_view.backtest_title(made, 4, lang)) and str(calibration_view.known_title(made, lang))
     chart = calibration_view.backtest_rows(made, lang)
     assert len(chart) == 2 * len(made.windows)
-    assert len(calibration_view.calibration_notes(made, lang)) == len(made.calibration.notes) + 1
+    assert len(calibration_view.calibration_notes(made, lang)) == len(made.calibration.notes) + len(calibration_view.MISSING)
