@@ -82,7 +82,7 @@ def main() -> int:
         "mean error in points",
         "median width",
     ]
-    print(harness.table(heads, [row]))
+    print(harness.table(heads, [row]), flush=True)
     rows = []
     for kind in ("flat", "linear", "log"):
         rng = np.random.default_rng([7, len(kind)])

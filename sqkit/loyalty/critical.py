@@ -95,10 +95,12 @@ class Rise:
 
     @property
     def floor(self) -> float:
+        """Chance far below."""
         return float(expit(self.theta[0]))
 
     @property
     def plateau(self) -> float:
+        """Chance far above."""
         return float(self.floor + (1 - self.floor) * expit(self.theta[1]))
 
 
