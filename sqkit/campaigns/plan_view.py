@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pandas as pd
 
 from sqkit import labels
@@ -69,13 +71,15 @@ def parameter_name(name: str, lang: Lang) -> Text:
 
 
 def _display(name: str) -> tuple[str, float]:
-    record, own = parameter_of(name), name.partition("@")[0].rpartition(".")[2]
-    if own.endswith("_fen") or "_fen_" in own:
-        return "price", 0.01
-    if own.endswith("_multiple") or own.startswith("lift_"):
-        return "multiple", 1.0
-    is_share = record is not None and (record.default.scale == "share" or own.endswith("_share"))
-    return "share" if is_share else "per", 1.0
+    record = parameter_of(name)
+    unit = "" if record is None else record.unit
+    return {"fen": ("price", 0.01), "multiple": ("multiple", 1.0), "share": ("share", 1.0)}.get(unit, ("per", 1.0))
+
+
+def _short(name: str, lang: Lang) -> str:
+    """Return a parameter's name without what stands in brackets or behind a colon, for a chart's label."""
+    whole = parameter_name(name, lang).plain
+    return re.split(r"\s*[(:\uff08\uff1a]", whole)[0] or whole
 
 
 def setting(name: str, value: float, plan: Planned, lang: Lang, metric_id: str = "plan_setting") -> Text:
@@ -237,7 +241,7 @@ def matter_dots(plan: Planned, lang: Lang) -> pd.DataFrame:
         shown = labels.phrases()["interval_signed"][lang].join(
             labels.plain_number(v, "money", lang, currency) for v in (low, high)
         )
-        label = parameter_name(row.parameter, lang).plain
+        label = _short(row.parameter, lang)
         rows.append((label, min(max(base, low), high), low, high, shown, row.parameter == plan.unknown))
     return pd.DataFrame(rows, columns=["label", "value", "low", "high", "text", "is_accent"])
 
