@@ -16,9 +16,12 @@ from sqkit.reading import read
 def lines(small_brand, store_home):
     """What a change of rules says of the small brand: line to its row."""
 
+    with worlds.store_at(store_home):
+        reading = read("demo")
+
     def told(**changed) -> dict[str, dict[str, float]]:
         with worlds.store_at(store_home):
-            made = rules.change(read("demo"), rules.Rules(**changed))
+            made = rules.change(reading, rules.Rules(**changed))
         return {row["line"]: row for row in made.lines.to_dict("records")}
 
     return told
@@ -93,8 +96,10 @@ def test_one_member_on_paper(store_home, in_store):
         store_home, "one", {"members": people, "orders": orders, "points_ledger": ledger}, date(2023, 1, 1), date(2024, 12, 31)
     )
 
+    reading = read("one")
+
     def told(validity: str) -> list[float]:
-        made = rules.change(read("one"), rules.Rules(validity=validity)).lines.set_index("line")["then"]
+        made = rules.change(reading, rules.Rules(validity=validity)).lines.set_index("line")["then"]
         return made[["issued", "redeemed", "expired", "outstanding"]].tolist()
 
     assert told("as_now") == [50, 80, 20, 50]
@@ -103,7 +108,7 @@ def test_one_member_on_paper(store_home, in_store):
     assert told("calendar_year") == [50, 50, 0, 0]
     # 365 days after 1 February 2023 is 1 February 2024: lapsed within the year, and the redemption waits for the 50
     assert told("days_365") == [50, 50, 100, 0]
-    assert rules.validity_of(read("one")) == "calendar_next"
+    assert rules.validity_of(reading) == "calendar_next"
 
 
 @pytest.mark.parametrize(
