@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Mapping
 from datetime import timedelta
 
@@ -214,8 +215,13 @@ def _test(reading: Reading, plan: Planned, lang: Lang) -> Text:
 
 
 def _command(reading: Reading, plan: Planned) -> Text:
+    """Return the command that draws the arms; its seed follows from source, store, day and scenario."""
     store = f" --store {reading.store}" if reading.store else ""
-    return name(f"sqkit campaign assign {reading.source.id} {plan.scenario.id} --level {plan.test.level} --share 0.5{store}")
+    seed = zlib.crc32(f"{plan.base.key}|{plan.scenario.id}".encode()) % 100_000
+    return name(
+        f"sqkit campaign assign {reading.source.id} --campaign {plan.scenario.id} --level {plan.test.level} --share 0.5 --seed {seed} "
+        f"--weeks {plan.base.weeks}{store} --out {plan.scenario.id}.csv"
+    )
 
 
 def _stop_money(plan: Planned, lang: Lang) -> Text:
@@ -235,8 +241,10 @@ def _stop_leave(plan: Planned, lang: Lang) -> Text:
 
 def _stop_harm(plan: Planned, lang: Lang) -> Text:
     seen = plan.test.chosen
-    if seen is None or not np.isfinite(seen.lift_high):
+    if seen is None:
         return phrase("plan_stop_harm_untold", lang)
+    if not np.isfinite(seen.lift_high):
+        return phrase("plan_stop_harm_few", lang)
     gap = float(ndtri(1 - 0.05 / max(plan.test.weeks, 1))) * seen.lift_high / DETECTED
     return phrase("plan_stop_harm", lang, gap=number(gap, "plan_lift", "share", lang))
 
