@@ -16,12 +16,9 @@ from sqkit.labels import Lang, Text, join, number, phrase, plain_number
 from sqkit.reading import Reading
 from sqkit.stats import Interval
 
-__all__ = ["LIMITS", "SHOWN", "findings", "sheets", "three_sentences"]
+__all__ = ["LIMITS", "findings", "metric_ids", "sheets", "three_sentences"]
 
-SHOWN = [
-    "trial_lift", "trial_orders", "trial_redeemed", "trial_net_sales", "trial_order_value", "trial_orders_after", "trial_outcome",
-    "trial_money", "trial_sees", "trial_contact", "trial_units", "trial_qini", "trial_looks",
-]  # fmt: skip
+SHOWN = ["trial_lift", "trial_sees", "trial_units", "trial_looks", "trial_contact", "trial_money", "trial_qini"]
 LIMITS = ["readout_limits_draw", "readout_limits_members", "readout_limits_after", "readout_limits_cost", "readout_limits_spread"]
 TARGET = 0.10  # a lift worth knowing, where a trial could see nothing
 MOST = 3
@@ -32,6 +29,12 @@ def three_sentences(
 ) -> list[Text]:
     """Return what the campaigns did, whether it paid, and what to do."""
     return [_what(outs, redeemed, lang), _why(reading, outs, lang), _todo(reading, outs, lang)]
+
+
+def metric_ids(outs: Sequence[ReadOut]) -> list[str]:
+    """Return the quantities of the page, for the definitions at its end: those of every page, then the outcomes of these campaigns."""
+    measures = {m for o in outs for a in o.arms for m in (a.measure, *(other for other, _, _ in a.others))} or {"redeemed"}
+    return [*SHOWN, *sorted({view.MEASURES.get(m, ("trial_outcome",))[0] for m in measures})]
 
 
 def _what(outs: Sequence[ReadOut], redeemed: Sequence[tuple[str, Interval]], lang: Lang) -> Text:
