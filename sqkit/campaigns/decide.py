@@ -17,6 +17,7 @@ from scipy.special import ndtri
 
 from sqkit.campaigns.calibrate import Calibrated, calibrate
 from sqkit.campaigns.calibrate_points import points_population
+from sqkit.campaigns.checks import problems
 from sqkit.campaigns.mechanics import general, mechanics
 from sqkit.campaigns.model import OUTPUTS, Calibration, Constraints, Forecast, Population, Range
 from sqkit.campaigns.scenarios import NOTHING, Scenario, chosen_scenarios, scenarios
@@ -28,6 +29,7 @@ __all__ = ["DRAWS", "Comparison", "Drawn", "Ground", "Run", "choose", "compare",
 
 DRAWS = 400
 WEEKS = (1, 12)
+MOST_BOUND = 0.5  # a plan that runs out of budget in more of the draws breaks its promises and is not chosen
 SURE = 0.95  # a difference is told when so many of its draws lie on one side
 
 
@@ -132,7 +134,8 @@ class Run:
             return "people"
         if any(step.weeks < mechanics()[step.mechanic].least_weeks for step in plan.steps):
             return "weeks"
-        return "budget" if max(rewards(self.scenario, self.base.ranges).values(), default=0) > self.base.budget_fen else ""
+        plan = self.scenario.plan(self.base.weeks, self.segments(), Constraints(budget_fen=self.base.budget_fen))
+        return "budget" if problems(people, self.base.calibration, plan, mechanics()) else ""  # nothing else is left to refuse
 
     def forecast(
         self, *, draws: int = 0, changes: Mapping[str, Range | float] | None = None, share: float = 1.0, weeks: int = 0,
@@ -229,7 +232,9 @@ def refuse(scenario_ids: Sequence[str], chosen: str, budget: float, weeks: int, 
     asked = {*scenario_ids, *([] if chosen == "auto" else [chosen])}
     prices = {s.id: max(rewards(s, shipped).values(), default=0.0) for s in wanted if s.slots}
     for name, price in prices.items():
-        if 0 <= budget < price / 100 and (name in asked or budget < min(v for v in prices.values()) / 100):
+        if 0 <= budget < price / 100 and (
+            name in asked or budget < min((v for v in prices.values() if v > 0), default=0.0) / 100
+        ):
             faults.append(f"a budget of {budget:g} does not buy one reward of {name}; allowed: {price / 100:g} or more.")
     if faults:
         raise InputError("the plan's parameters cannot be used:\n" + "\n".join(f"  - {f}" for f in faults))
@@ -254,14 +259,14 @@ class Comparison:
     rows : DataFrame
         One row per scenario that can be planned, the highest expected profit first (ties in the records' order): ``scenario``; mean,
         5% and 95% end of each of :data:`~sqkit.campaigns.model.OUTPUTS` (``profit_fen``, ``profit_fen_low`` ...); ``loss_share``;
-        ``verdict`` against doing nothing.
+        ``bound_share`` (of draws that spend the whole budget); ``verdict`` against doing nothing.
     pairs : DataFrame
         One row per ordered pair of scenarios that stand next to each other by profit, and of the chosen one with each other one:
         ``a, b, difference_fen, low, high`` (90%), ``p_better``, ``verdict``.
     chosen : str
     rule : {"best", "none_beats", "given"}
-        The highest expected profit among those whose chance of a loss stays within the limit and that are expected to pay; doing
-        nothing where there is none.
+        The highest expected profit among those whose chance of a loss stays within the limit, that are expected to pay, and that run
+        out of budget in at most half of the draws; doing nothing where there is none.
     forecasts : dict
     untold : dict of str to str
         Scenarios that cannot be planned here, and why.
@@ -319,6 +324,7 @@ def _rows(forecasts: Mapping[str, Forecast]) -> pd.DataFrame:
         spent = float(made.draws["cost_fen"].mean())
         row["roi"] = float(made.draws["profit_fen"].mean()) / spent if spent > 0 else np.nan
         above = float((made.draws["profit_fen"] > 0).mean())
+        row["bound_share"] = made.bound.get("mechanics_bound_budget", 0) / len(made.draws)
         row |= {"loss_share": made.loss_share, "verdict": _verdict(above, made.loss_share)}
         rows.append(row)
     return pd.DataFrame(rows).sort_values("profit_fen", ascending=False, kind="stable", ignore_index=True)
@@ -331,6 +337,7 @@ def _verdict(above: float, below: float) -> str:
 def choose(rows: pd.DataFrame, loss_limit: float) -> tuple[str, str]:
     """Return the chosen scenario and the rule that chose it; see :class:`Comparison`."""
     fit = rows[(rows["profit_fen"] > 0) & (rows["loss_share"] <= loss_limit) & (rows["scenario"] != NOTHING)]
+    fit = fit[fit["bound_share"] <= MOST_BOUND] if "bound_share" in fit else fit
     return (NOTHING, "none_beats") if fit.empty else (str(fit.iloc[0]["scenario"]), "best")
 
 

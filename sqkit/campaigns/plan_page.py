@@ -13,6 +13,7 @@ from scipy.special import ndtri
 from sqkit import labels
 from sqkit.campaigns import design_view
 from sqkit.campaigns import plan_view as view
+from sqkit.campaigns.decide import MOST_BOUND
 from sqkit.campaigns.decision import Planned
 from sqkit.campaigns.mechanics import mechanics
 from sqkit.campaigns.model import OUTPUTS
@@ -67,7 +68,12 @@ def _what(plan: Planned, lang: Lang) -> Text:
         if plan.found.rule == "given":
             return phrase("plan_what_given", lang, **told)
         return phrase("plan_what_best", lang, n=number(len(plan.found.rows), "plan_profit", "count", lang), **told)
-    if plan.found.row(plan.scenario.id)["profit_fen"] > 0:
+    row = plan.found.row(plan.scenario.id)
+    if plan.found.rule == "given":
+        return phrase("plan_what_asked", lang, **told)
+    if row["profit_fen"] > 0 and row["bound_share"] > MOST_BOUND:
+        return phrase("plan_what_short", lang, share=number(row["bound_share"], "plan_loss_share", "share", lang), **told)
+    if row["profit_fen"] > 0:
         return phrase("plan_what_risky", lang, limit=fixed(f"{plan.found.loss_limit:.0%}"), **told)
     return phrase("plan_what_none", lang, n=number(len(plan.found.rows) - 1, "plan_profit", "count", lang), **told)
 
@@ -179,6 +185,8 @@ def _advice(plan: Planned, lang: Lang) -> Text:
         rows = plan.matters.rows
         top = plan.unknown or (rows.iloc[0]["parameter"] if len(rows) else "")
         return phrase("plan_advice_pilot_guess", lang, unknown=view.parameter_name(top, lang))
+    if plan.advice == "not" and plan.found.rule == "given" and plan.found.chosen == NOTHING:
+        return phrase("plan_advice_asked", lang)
     if plan.advice == "pilot_worth":
         price = view.money(plan.pilot.cost + plan.pilot.delay, "plan_pilot_worth", plan, lang)
         return phrase("plan_advice_pilot_worth", lang, worth=worth, price=price)

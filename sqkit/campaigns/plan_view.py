@@ -7,7 +7,7 @@ import re
 import pandas as pd
 
 from sqkit import labels
-from sqkit.campaigns.decide import Comparison
+from sqkit.campaigns.decide import MOST_BOUND, Comparison
 from sqkit.campaigns.decision import Planned, Point, parameter_of
 from sqkit.campaigns.mechanics import mechanics
 from sqkit.campaigns.scenarios import NOTHING, REWARD, Scenario, scenarios
@@ -41,6 +41,7 @@ EVEN_COLUMNS = {
     "scenario": "plan_col_scenario", "setting": "plan_col_setting", "now": "plan_col_now", "even": "plan_col_even",
     "interval": "plan_col_interval", "verdict": "col_verdict",
 }  # fmt: skip
+MINOR = 5  # fen; less is written in hundredths of the currency
 TOLD_BOUNDS = ("budget", "stock", "capacity")
 SEGMENTS = ("newcomer", "active", "cooling", "dormant")
 
@@ -85,12 +86,21 @@ def _short(name: str, lang: Lang) -> str:
 def setting(name: str, value: float, plan: Planned, lang: Lang, metric_id: str = "plan_setting") -> Text:
     """Return the value of a parameter in its own unit."""
     display, factor = _display(name)
-    return number(value * factor, metric_id, display, lang, plan.base.known.population.currency)
+    currency = plan.base.known.population.currency
+    if display == "price" and 0 < value < MINOR:
+        return phrase(_minor(currency), lang, n=number(value, metric_id, "per", lang))
+    return number(value * factor, metric_id, display, lang, currency)
+
+
+def _minor(currency: str) -> str:
+    return "plan_minor_fen" if currency == "CNY" else "plan_minor_cents"
 
 
 def setting_range(name: str, low: float, high: float, plan: Planned, lang: Lang, metric_id: str = "plan_setting") -> Text:
     """Return a range of a parameter in its own unit."""
     display, factor = _display(name)
+    if display == "price" and 0 < high < MINOR:
+        return phrase(_minor(plan.base.known.population.currency), lang, n=interval(low, high, metric_id, "per", lang))
     return interval(low * factor, high * factor, metric_id, display, lang, plan.base.known.population.currency)
 
 
@@ -131,8 +141,13 @@ def compare_title(plan: Planned, lang: Lang) -> Text:
     row = found.row(top.id)
     told = {"name": scenario_name(top.id, lang), "profit": money(row["profit_fen"], "plan_profit", plan, lang)}
     if found.rule == "given":
-        return phrase("plan_compare_title_given", lang, **told)
+        key = "asked" if found.chosen == NOTHING else "given"
+        return phrase(f"plan_compare_title_{key}", lang, **told)
     if found.chosen == NOTHING:
+        if row["bound_share"] > MOST_BOUND and row["profit_fen"] > 0:
+            return phrase(
+                "plan_compare_title_short", lang, share=number(row["bound_share"], "plan_loss_share", "share", lang), **told
+            )
         if row["profit_fen"] <= 0:
             return phrase("plan_compare_title_none", lang, **told)
         loss = number(row["loss_share"], "plan_loss_share", "share", lang)

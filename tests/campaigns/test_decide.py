@@ -47,6 +47,8 @@ def test_the_highest_expected_profit_within_the_limit_is_chosen():
     assert decide.choose(rows, 0.5) == ("risky", "best")
     assert decide.choose(rows, 0.05) == (NOTHING, "none_beats")
     assert decide.choose(rows.iloc[2:], 1.0) == (NOTHING, "none_beats")
+    # A plan that runs out of budget breaks its promises: it is not chosen, however cheap its profit.
+    assert decide.choose(rows.assign(bound_share=[0.0, 0.9, 0.0, 0.0]), 0.2) == (NOTHING, "none_beats")
 
 
 def test_pairs_compare_the_same_draws():
@@ -157,6 +159,7 @@ def test_why_a_scenario_cannot_be_planned():
     assert decide.Run(ground(none), coupon).untold() == "people"
     assert decide.Run(ground(weeks=1), checks).untold() == "weeks"
     assert decide.Run(ground(budget_fen=999.0), coupon).untold() == "budget"
+    assert decide.Run(ground(budget_fen=0.0), scenarios()["flash_thin_hours"]).untold() == "budget"  # not one discount
     assert decide.Run(ground(), coupon).untold() == ""
 
 
@@ -178,6 +181,8 @@ def test_impossible_parameters_are_refused_all_at_once():
         decide.refuse(["coupon_cooling"], "auto", 9.99, 4, 0.1, 0.2)
     with pytest.raises(InputError, match="not compared"):
         decide.refuse(["coupon_cooling"], "group_buy", 100.0, 4, 0.1, 0.2)
+    with pytest.raises(InputError, match="budget of 0 does not buy one reward"):
+        decide.refuse([], "auto", 0.0, 4, 0.1, 0.2)
     for budget in (float("nan"), float("inf")):
         with pytest.raises(InputError, match="budget is"):
             decide.refuse([], "auto", budget, 4, 0.1, 0.2)
