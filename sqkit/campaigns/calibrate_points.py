@@ -50,6 +50,7 @@ def _band(column: str) -> str:
     return f"CASE {cases} ELSE {len(CUTS)} END"
 
 
+@remembered
 def points_cells(reading: Reading, day: date, weeks: int) -> pd.DataFrame:
     """Return members by store, group, band and attribute on a day, and who of them redeemed or ordered in the `weeks` after it.
 

@@ -66,16 +66,43 @@ class Layout:
 
 def layout(
     population: Population, plan: Plan, rng: np.random.Generator, *, keeps_groups: bool, keeps_letters: bool = False,
-    most_units: int = MOST_UNITS,
+    most_units: int = MOST_UNITS, memory: dict | None = None,
 ) -> Layout:  # fmt: skip
     """Merge like cells of the treated groups.
 
     Whole groups are treated: `plan.treated_share` of them, drawn once per forecast. A group none of whose segments is a target is left out;
-    the other segments of a treated group stay, since a post is read by all of it.
+    the other segments of a treated group stay, since a post is read by all of it. With a `memory` of this population, what was merged for
+    the same segments is taken from it where all groups are treated.
     """
-    cells = population.cells
+    memory = {} if memory is None else memory
+    key = ("layout", tuple(frozenset(step.segments) for step in plan.steps), keeps_groups, keeps_letters, most_units)
+    is_whole = plan.treated_share >= 1
+    if is_whole and key in memory:
+        return memory[key]
+    if "numbered" not in memory:
+        memory["numbered"] = _numbered(population.cells)
+    made = _merged(population.cells, memory["numbered"], plan, rng, keeps_groups, keeps_letters, most_units)
+    if is_whole:
+        memory[key] = made
+    return made
+
+
+def _numbered(cells: pd.DataFrame) -> pd.DataFrame:
+    """Return what of the cells no plan changes, with groups and stores by number."""
     keys = cells["store_id"].astype(str) + "\x1f" + cells["group_id"].astype(str)
-    group, _ = pd.factorize(keys)
+    members = cells["n_members"].to_numpy(np.int64)
+    return pd.DataFrame({
+        "group": pd.factorize(keys)[0], "store": pd.factorize(cells["store_id"])[0], "n": members,
+        "orders": members * np.nan_to_num(cells["orders_week"].to_numpy(float)), "outside": cells["group_id"].astype(str).eq("").to_numpy(),
+        "room": np.where(cells["capacity"] > 0, np.maximum(cells["capacity"] - cells["present"], 0), np.inf),
+    })  # fmt: skip
+
+
+def _merged(
+    cells: pd.DataFrame, numbered: pd.DataFrame, plan: Plan, rng: np.random.Generator, keeps_groups: bool, keeps_letters: bool,
+    most_units: int,
+) -> Layout:  # fmt: skip
+    group, members = numbered["group"].to_numpy(), numbered["n"].to_numpy()
     signature = np.zeros(len(cells), dtype=np.int64)
     for i, step in enumerate(plan.steps):
         hit = cells["segment"].isin(step.segments).to_numpy() if step.segments else np.ones(len(cells), bool)
@@ -85,7 +112,6 @@ def layout(
     if plan.treated_share < 1:
         treated[:] = False
         treated[rng.choice(n_groups, max(1, round(plan.treated_share * n_groups)), replace=False)] = True
-    members = cells["n_members"].to_numpy(np.int64)
     letter, redeem = np.full(len(cells), -1), np.full(len(cells), np.nan)
     if keeps_letters and "letter" in cells:
         letter = cells["letter"].map({x: i for i, x in enumerate("ABCD")}).fillna(4).to_numpy(np.int64)
@@ -93,31 +119,29 @@ def layout(
         redeem = cells["redeem_week"].to_numpy(float)
     reached = np.zeros(n_groups, bool)
     reached[group[(signature > 0) & (members > 0)]] = True
-    frame = pd.DataFrame({
-        "group": group, "store": pd.factorize(cells["store_id"])[0], "signature": signature, "n": members,
-        "orders": members * np.nan_to_num(cells["orders_week"].to_numpy(float)), "letter": letter, "burnt": members * redeem, "outside": cells["group_id"].astype(str).eq("").to_numpy(),
-        "room": np.where(cells["capacity"] > 0, np.maximum(cells["capacity"] - cells["present"], 0), np.inf),
-    })[(treated & reached)[group] & (members > 0)]  # fmt: skip
-    groups = frame.groupby("group", sort=True).agg(
-        store=("store", "first"), n=("n", "sum"), room=("room", "first"), outside=("outside", "first")
-    )
-    is_pooled = not keeps_groups and len(groups) > most_units
-    groups["unit"] = _blocks(groups["store"].to_numpy(), most_units) if is_pooled else np.arange(len(groups))
-    frame["unit"] = groups["unit"].reindex(frame["group"]).to_numpy()
+    frame = numbered.assign(signature=signature, letter=letter, burnt=members * redeem)[
+        (treated & reached)[group] & (members > 0)
+    ]
+    _, first, place = np.unique(frame["group"].to_numpy(), return_index=True, return_inverse=True)
+    store, outside, room = (frame[name].to_numpy()[first] for name in ("store", "outside", "room"))
+    is_pooled = not keeps_groups and len(first) > most_units
+    unit = _blocks(store, most_units) if is_pooled else np.arange(len(first))
+    frame["unit"] = unit[place]
     by = frame.groupby(["unit", "signature", "letter", "outside"], sort=True)
     merged = by[["n", "orders"]].sum().assign(burnt=by["burnt"].sum(min_count=1)).reset_index()
-    by_unit = groups.groupby("unit")
-    total = by_unit["n"].transform("sum")
-    share = groups["n"] / total
-    by_store = groups.assign(share=share).groupby(["unit", "store"])["share"].sum()
+    group_weight, store_weight = (~outside).astype(float), np.ones(len(first))
+    if is_pooled:
+        heads = np.bincount(place, frame["n"].to_numpy())
+        groups = pd.DataFrame({"unit": unit, "store": store, "share": heads / np.bincount(unit, heads)[unit]})
+        group_weight = (groups["share"] ** 2 * ~outside).groupby(unit).sum().to_numpy(float)
+        store_weight = (groups.groupby(["unit", "store"])["share"].sum() ** 2).groupby("unit").sum().to_numpy(float)
     sign = merged["signature"].to_numpy()
     return Layout(
         n=merged["n"].to_numpy(np.int64), rate=(merged["orders"] / merged["n"]).to_numpy(float), unit=merged["unit"].to_numpy(np.int64),
         is_in_group=~merged["outside"].to_numpy(bool), targets=tuple(np.flatnonzero(sign >> i & 1) for i in range(len(plan.steps))),
-        groups=by_unit.size().to_numpy(np.int64), store=by_unit["store"].first().to_numpy(np.int64),
-        group_weight=(share**2 * ~groups["outside"]).groupby(groups["unit"]).sum().to_numpy(float),
-        store_weight=(by_store**2).groupby("unit").sum().to_numpy(float), room=by_unit["room"].sum().to_numpy(float),
-        letter=merged["letter"].to_numpy(np.int64), redeem=(merged["burnt"] / merged["n"]).to_numpy(float), is_pooled=is_pooled,
+        groups=np.bincount(unit), store=store[np.unique(unit, return_index=True)[1]], group_weight=group_weight, store_weight=store_weight,
+        room=np.bincount(unit, room), letter=merged["letter"].to_numpy(np.int64), redeem=(merged["burnt"] / merged["n"]).to_numpy(float),
+        is_pooled=is_pooled,
     )  # fmt: skip
 
 

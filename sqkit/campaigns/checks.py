@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
+import numpy as np
+
 from sqkit.campaigns.mechanics import Mechanic, Parameter, general
 from sqkit.campaigns.model import Calibration, Plan, Population, Range, Step
 from sqkit.errors import ContractError, unknown
@@ -66,9 +68,11 @@ def _cells(population: Population) -> list[str]:
     found = []
     for name in ("n_members", "orders_week", "capacity", "present"):
         # The usual orders of a segment may be unknown (NaN): what quits and promotions cost is then left out for it.
-        bad = cells[cells[name] < 0] if name == "orders_week" else cells[~(cells[name] >= 0)]
+        values = cells[name].to_numpy()
+        bad = np.flatnonzero(values < 0 if name == "orders_week" else ~(values >= 0))
         if len(bad):
-            found.append(f"population {name} is {bad[name].iloc[0]} in group {bad['group_id'].iloc[0]!r}. Allowed: from 0")
+            first = cells.iloc[bad[0]]
+            found.append(f"population {name} is {first[name]} in group {first['group_id']!r}. Allowed: from 0")
     if not found and not cells["n_members"].sum():
         found.append("the population holds no members. Allowed: at least one")
     return found
@@ -91,16 +95,14 @@ def _steps(
     population: Population, calibration: Calibration, plan: Plan, records: Mapping[str, Mechanic], shared: Mapping[str, Parameter]
 ) -> list[str]:  # fmt: skip
     found = []
-    held = population.cells.groupby("segment")["n_members"].sum()
-    held = held[held > 0]
-    segments = sorted(map(str, held.index))
+    cells = population.cells
+    held = set(cells["segment"][cells["n_members"].to_numpy() > 0].dropna().unique())
+    segments = sorted(map(str, held))
     for i, step in enumerate(plan.steps, start=1):
         where = f"step {i} ({step.mechanic})"
         if step.weeks < 1 or step.first_week < 0:
             found.append(f"{where}: weeks {step.weeks} from week {step.first_week}. Allowed: at least 1 week, from week 0")
-        found += [
-            unknown("segment", name, segments, where) + "; it holds nobody" for name in step.segments if name not in held.index
-        ]
+        found += [unknown("segment", name, segments, where) + "; it holds nobody" for name in step.segments if name not in held]
         if step.mechanic not in records:
             found.append(unknown("mechanic", step.mechanic, sorted(records), f"step {i}"))
             continue

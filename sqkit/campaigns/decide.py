@@ -66,7 +66,7 @@ class Ground:
         Length of the campaign, and the weeks over which outcomes of every scenario are counted.
     draws : int
     memory : dict
-        Forecasts already made.
+        Forecasts already made, and the populations' merged cells.
     """
 
     key: str
@@ -114,12 +114,21 @@ class Run:
         self.base, self.scenario = base, scenario
 
     def segments(self) -> tuple[str, ...]:
-        people = self.base.people(self.scenario)
-        cells = people.cells if people is not None else pd.DataFrame({"segment": [], "n_members": []})
-        return tuple(sorted(cells.loc[cells["n_members"] > 0, "segment"].unique()))
+        key = ("segments", self.scenario.people == "points")
+        if key not in self.base.memory:
+            people = self.base.people(self.scenario)
+            cells = people.cells if people is not None else pd.DataFrame({"segment": [], "n_members": []})
+            self.base.memory[key] = tuple(sorted(cells.loc[cells["n_members"] > 0, "segment"].unique()))
+        return self.base.memory[key]
 
     def untold(self) -> str:
         """Return why the scenario cannot be planned on this source: ``people``, ``points``, ``groups``, ``orders``, ``weeks``, ``budget``, or ''."""
+        key = ("untold", repr(self.scenario))
+        if key not in self.base.memory:
+            self.base.memory[key] = self._untold()
+        return self.base.memory[key]
+
+    def _untold(self) -> str:
         if self.scenario.id == NOTHING:
             return ""
         people = self.base.people(self.scenario)
@@ -188,7 +197,8 @@ class Run:
         moved = {n: v if isinstance(v, Range) else Range.fixed(float(v)) for n, v in changes.items()}
         known = Calibration({**base.calibration.parameters, **moved}, base.calibration.notes)
         seed = np.random.default_rng(zlib.crc32(base.key.encode()))
-        return simulate(base.people(self.scenario), known, replace(plan, steps=tuple(steps)), draws=draws, rng=seed)
+        cells = base.memory.setdefault(("cells", self.scenario.people == "points"), {})
+        return simulate(base.people(self.scenario), known, replace(plan, steps=tuple(steps)), draws=draws, rng=seed, memory=cells)
 
 
 def rewards(scenario: Scenario, ranges: Mapping[str, Range]) -> dict[str, float]:

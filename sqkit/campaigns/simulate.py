@@ -24,7 +24,7 @@ NEEDS_GROUPS = {"team", "packet"}  # stages that look into one group: units are 
 
 def simulate(
     population: Population, calibration: Calibration, plan: Plan, *, draws: int = 1000, rng: np.random.Generator,
-    records: Mapping[str, Mechanic] | None = None,
+    records: Mapping[str, Mechanic] | None = None, memory: dict | None = None,
 ) -> Forecast:  # fmt: skip
     """Forecast what a plan brings against the same world without it.
 
@@ -41,6 +41,8 @@ def simulate(
     rng : Generator
     records : mapping of str to Mechanic, optional
         Mechanics to use instead of the shipped ones.
+    memory : dict, optional
+        One dict for all simulations of a population that stays as it is: its cells are then merged once. Results are the same without.
 
     Returns
     -------
@@ -69,8 +71,9 @@ def simulate(
     steps, drawn = _steps(calibration, plan, known, shared, seed, draws)
     kinds = {kind for step in plan.steps for kind in known[step.mechanic].kinds()}
     cells = layout(
-        population, plan, _stream(seed, "treated"), keeps_groups=bool(kinds & NEEDS_GROUPS), keeps_letters="letters" in kinds
-    )
+        population, plan, _stream(seed, "treated"), keeps_groups=bool(kinds & NEEDS_GROUPS), keeps_letters="letters" in kinds,
+        memory=memory,
+    )  # fmt: skip
     shocks = _stream(seed, "shocks")
     level = levels(cells, shocks, shared["shock_brand_sd"], shared["shock_store_sd"], shared["shock_group_sd"])
     weeks = horizon(plan, known)

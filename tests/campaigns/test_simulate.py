@@ -644,3 +644,18 @@ def test_every_mechanic_gives_a_whole_forecast(name):
         assert (made.draws["cost_fen"] <= limits.budget_fen * (1 + 1e-9)).all() or name == "points_threshold"
         assert (made.draws[["activated", "lost", "gained", "pulled_forward", "cost_fen"]] >= 0).all().all()
         assert (made.draws["activated"] <= 12 * 80).all()
+
+
+def test_remembered_cells_change_nothing():
+    population = people(4, 300, ("a", "b"), stores=2)
+    told = known("coupon", response_share=0.1, redeemed_share=0.5)
+    memory: dict = {}
+    for segments in (("a",), ("b",), (), ("a",)):  # twice the same: the second is taken from the memory
+        for share in (1.0, 0.5, 1.0):
+            plan = Plan("t", (Step("coupon", segments),), OFF, treated_share=share)
+            alone, kept = (
+                simulate.simulate(population, told, plan, draws=50, rng=np.random.default_rng(3), memory=m)
+                for m in (None, memory)
+            )
+            pd.testing.assert_frame_equal(alone.draws, kept.draws, check_exact=True)
+            pd.testing.assert_frame_equal(alone.weeks, kept.weeks, check_exact=True)
