@@ -138,13 +138,15 @@ def _month_day(year: int, text: str) -> date:
 def _lunar(day: date) -> tuple[int, int, bool]:
     import cnlunar
 
-    found = cnlunar.Lunar(datetime(day.year, day.month, day.day), godType="8char")
-    return found.lunarMonth, found.lunarDay, found.isLunarLeapMonth
+    found = object.__new__(cnlunar.Lunar)  # its __init__ works out the whole almanac, sixty times the cost of the date
+    found.date, found.isLunarLeapMonth = datetime(day.year, day.month, day.day), False
+    _, month, lunar_day = found.get_lunarDateNum()
+    return month, lunar_day, found.isLunarLeapMonth
 
 
 @cache
 def _year(year: int) -> tuple[tuple[Any, ...], ...]:
-    """Return the rows of one year; cached because each lunar date costs about 0.15 ms."""
+    """Return the rows of one year."""
     terms = _solar_terms(year)
     festivals = _shopping(year)
     first_days = [spring_festival(y) for y in (year - 1, year, year + 1) if _FIRST_YEAR <= y <= _LAST_YEAR]

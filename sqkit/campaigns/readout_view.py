@@ -172,20 +172,22 @@ def _contact(o: ReadOut, unit: Text, lang: Lang) -> Text:
 
 def contact_notes(reading: Reading, outs: Sequence[ReadOut], lang: Lang) -> list[Text]:
     """Return what contact of the holdout, overlapping campaigns and tills mean for the effects."""
-    told = []
+    told, posted = [], []
     for o in with_holdout(outs):
         unit, named = phrase(f"readout_unit_{o.trial.level}", lang), title_of(o, lang)
         posts, offers = o.contact.get("posts"), o.contact.get("offers")
         if posts is not None and posts.share >= 0.1:
             counts = {"reached": posts.reached_holdout, "n": posts.n_holdout}
             shown_of = {k: number(v, "trial_contact", "count", lang) for k, v in counts.items()}
-            told.append(phrase("readout_note_posts", lang, name=named, unit=unit, **shown_of))
+            posted.append(phrase("readout_note_posts_one", lang, name=named, unit=unit, **shown_of))
         if offers is not None and offers.reached_holdout:
             lift = number(best_of(o).undiluted, "trial_lift", "share", lang, signed=True)
             share = number(offers.share, "trial_contact", "share", lang)
             told.append(phrase("readout_note_offers", lang, name=named, share=share, lift=lift))
         if o.tills:
             told.append(phrase("readout_note_tills", lang, name=named, n=number(o.tills, "trial_units", "count", lang)))
+    if posted:
+        told.insert(0, phrase("readout_note_posts", lang, list=join(posted, lang, "item_separator")))
     if with_holdout(outs):
         told.append(phrase("readout_note_unrecorded", lang))
     names = {o.trial.campaign_id: title_of(o, lang) for o in outs}
