@@ -9,7 +9,7 @@ import pandas as pd
 
 from sqkit import labels, registry
 from sqkit.campaigns.calibrate import Calibrated
-from sqkit.campaigns.mechanics import general, mechanics
+from sqkit.campaigns.mechanics import Parameter, general, mechanics
 from sqkit.campaigns.model import Z90, Range
 from sqkit.labels import Lang, Text, constants, fixed, interval, number, phrase, raw
 
@@ -73,8 +73,14 @@ def _shown(name: str, known: Range) -> tuple[str, str, object]:
         return metric, "price", lambda x: x / 100
     if name.endswith("_cv"):
         return metric, "multiple", float
-    is_share = known.scale == "share" or name.endswith(("_sd", "_share", "quit_week"))
+    record = _record(name)
+    is_share = known.scale == "share" or name.endswith("_sd") or record is not None and record.unit == "share"
     return metric, "share" if is_share else "per", float
+
+
+def _record(name: str) -> Parameter | None:
+    mechanic, _, own = name.partition(".")
+    return mechanics()[mechanic].parameters.get(own) if own and mechanic in mechanics() else general().get(name)
 
 
 def _name(name: str, known: Range, lang: Lang) -> Text:

@@ -76,10 +76,13 @@ def design_title(made: Design, reading: Reading, lang: Lang) -> Text:
     if made.chosen is None:
         return phrase("design_title_untold", lang, reason=_reason(made, reading, lang))
     told = {"metric": _metric(made, lang), "lift": _wanted(made, lang), "least": _lift(made.chosen.lift_high, lang)}
+    end = "" if math.isfinite(made.chosen.lift_high) else "_never"
+    if end:
+        del told["least"]
     if made.verdict == "cannot" and made.chosen.lift <= made.lift:
-        return phrase("design_title_maybe", lang, middle=_lift(made.chosen.lift, lang), **told)
+        return phrase(f"design_title_maybe{end}", lang, middle=_lift(made.chosen.lift, lang), **told)
     return phrase(
-        f"design_title_{made.verdict}", lang, units=_units(made.chosen.n_clusters, made.level, lang),
+        f"design_title_{made.verdict}{end}", lang, units=_units(made.chosen.n_clusters, made.level, lang),
         weeks=_weeks(made.weeks, lang), **told,
     )  # fmt: skip
 

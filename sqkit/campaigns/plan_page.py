@@ -11,20 +11,23 @@ import pandas as pd
 from scipy.special import ndtri
 
 from sqkit import labels
-from sqkit.campaigns import design_view
+from sqkit.campaigns import design_view, referral_view
 from sqkit.campaigns import plan_view as view
 from sqkit.campaigns.decide import MOST_BOUND
 from sqkit.campaigns.decision import Planned
 from sqkit.campaigns.mechanics import mechanics
 from sqkit.campaigns.model import OUTPUTS
-from sqkit.campaigns.scenarios import NOTHING
+from sqkit.campaigns.referral_rewards import Reward, RewardCosts, reward_costs
+from sqkit.campaigns.referral_state import Referrals
+from sqkit.campaigns.scenarios import NOTHING, scenarios
+from sqkit.errors import InputError
 from sqkit.findings import Finding
 from sqkit.labels import Lang, Text, constants, fixed, interval, join, name, number, phrase
 from sqkit.reading import Reading
 
 __all__ = [
-    "CALENDAR_COLUMNS", "DECISION_COLUMNS", "LIMITS", "SHOWN", "calendar_notes", "calendar_rows", "decision_rows", "findings", "mechanic_ids",
-    "pilot_note", "sheets", "three_sentences", "window",
+    "CALENDAR_COLUMNS", "DECISION_COLUMNS", "LIMITS", "SHOWN", "calendar_notes", "calendar_rows", "decision_rows", "drive_costs", "drive_notes",
+    "findings", "mechanic_ids", "pilot_note", "sheets", "three_sentences", "window",
 ]  # fmt: skip
 
 SHOWN = [
@@ -36,6 +39,7 @@ DECISION_COLUMNS = {"item": "plan_col_item", "text": "plan_col_text"}
 CALENDAR_COLUMNS = {
     "week": "plan_col_week", "dates": "plan_col_dates", "what": "plan_col_what", "posts": "plan_col_posts", "cap": "plan_col_cap",
 }  # fmt: skip
+DRIVE = "referral_drive"  # the scenario whose reward tiers are priced
 DETECTED = 2.8  # a lift is found with 80% power at so many standard errors
 
 
@@ -294,6 +298,48 @@ def calendar_notes(plan: Planned, lang: Lang) -> list[Text]:
 
 
 # Hand-over
+
+
+def drive_costs(plan: Planned, state: Referrals, offered: tuple[Reward, ...]) -> RewardCosts | None:
+    """Return what reward tiers cost over a planned referral drive, on the draws of its forecast.
+
+    What members bring anyway and how unevenly comes from the data; what the drive adds from the forecast. A newcomer is worth his margin
+    from the middle of the campaign to the end of the weeks counted, less the drive's own reward per person. None where the drive is not planned, the data do not tell what members bring
+    anyway, or the budget does not buy one reward.
+    """
+    made, usual = plan.found.forecasts.get(DRIVE), plan.base.known.calibration.parameters.get("referral_week")
+    if made is None or usual is None or state.spread is None:
+        return None
+    drawn, base = made.parameters, plan.base
+    rng = np.random.default_rng(zlib.crc32(f"{base.key}|{DRIVE}|rewards".encode()))
+    members = int(base.known.population.cells["n_members"].sum())
+    free = drawn["referral.freeloader_share"].to_numpy(float)
+    anyway = usual.draw(rng, len(drawn)) * base.weeks
+    added = made.draws["gained"].to_numpy(float) / np.maximum(1 - free, 1e-9) / members
+    token = drawn["order_value_fen"].to_numpy(float) * (1 - drawn["refund_share"]) * drawn["margin_share"]
+    each = drawn["referral.reward_fen"]
+    worth = token * drawn["referral.joiner_orders_week"] * (base.counted - base.weeks / 2) - each
+    try:
+        return reward_costs(
+            rng, offered, members=members, mean=anyway + added, dispersion=state.spread.dispersion, usual_mean=anyway, worth_fen=worth,
+            freeloader_share=free, token_fen=float((token - each).median()), days=7 * base.weeks, budget_fen=base.budget_fen,
+        )  # fmt: skip
+    except InputError:
+        return None
+
+
+def drive_notes(
+    plan: Planned, state: Referrals, costs: RewardCosts | None, offered: tuple[Reward, ...], lang: Lang
+) -> list[Text]:
+    """Return how many people are left to be brought, which referrals were left out, and what the reward table rests on."""
+    told = [referral_view.reservoir_text(state, lang), referral_view.cut_text(state, lang)]
+    if costs is not None:
+        told += [referral_view.reach_text(costs, offered, lang), referral_view.reward_note(costs, lang)]
+        each, currency = plan.base.ranges["referral.reward_fen"].value, plan.base.known.population.currency
+        each = scenarios()[DRIVE].given("referral.reward_fen") or each
+        reward = fixed(labels.plain_number(each / 100, "price", lang, currency))
+        told.append(phrase("referral_rewards_drive", lang, name=view.scenario_name(DRIVE, lang), reward=reward))
+    return [text for text in told if text.plain]
 
 
 def findings(reading: Reading, plan: Planned) -> list[Finding]:

@@ -264,8 +264,12 @@ def referral_findings(reading: Reading, found: Referrals) -> list[Finding]:
 # Rewards
 
 
-def reward_rows(costs: RewardCosts, offered: tuple[Reward, ...], lang: Lang, currency: str = "CNY") -> list[dict[str, Text]]:
-    """Return one table row per reward, with 90% ranges."""
+def reward_rows(
+    costs: RewardCosts | None, offered: tuple[Reward, ...], lang: Lang, currency: str = "CNY"
+) -> list[dict[str, Text]]:
+    """Return one table row per reward, with 90% ranges; without costs no rows."""
+    if costs is None:
+        return []
     records, rows = {r.id: r for r in offered}, []
 
     def cell(tier: object, key: str, metric_id: str, display: str, factor: float = 1.0) -> Text:
@@ -298,8 +302,10 @@ def reward_rows(costs: RewardCosts, offered: tuple[Reward, ...], lang: Lang, cur
     return rows
 
 
-def reward_title(costs: RewardCosts, lang: Lang, currency: str = "CNY") -> Text:
-    """Return whether the rewards pay on the assumptions given: in 95% of the draws, in 5%, or neither."""
+def reward_title(costs: RewardCosts | None, lang: Lang, currency: str = "CNY") -> Text:
+    """Return whether the rewards pay on the assumptions given: in 95% of the draws, in 5%, or neither; without costs nothing."""
+    if costs is None:
+        return raw("")
     low, mid, high = np.quantile(costs.net_fen, [0.05, 0.5, 0.95]) / 100
     side = "pays" if low > 0 else "loses" if high < 0 else "unclear"
     needed = float(np.quantile(costs.multiple, 0.5, method="inverted_cdf"))

@@ -369,6 +369,8 @@ def test_the_demo_brand_gives_its_planted_parameters(demo):
 @pytest.mark.parametrize("lang", ["zh", "en"])
 def test_the_view_names_every_parameter(demo, lang):
     made = calibrate(demo)
+    people = next(r for r in calibration_view.known_rows(made, lang, ["referral"]) if r["value"].plain == "3.00")
+    assert people["range"].plain.replace(" ", "").startswith("1.00")  # a number of people, no share, though its name ends so
     rows = calibration_view.known_rows(made, lang, ["coupon"])
     assert len(rows) == len(calibration_view.used_ranges(made, ["coupon"]))
     assert all(str(v) for r in rows for k, v in r.items() if k in ("parameter", "value", "origin"))

@@ -10,12 +10,15 @@ import pandas as pd
 import pytest
 
 from sqkit import labels
-from sqkit.campaigns import decide, decision, sliders
+from sqkit.campaigns import decide, decision, plan_page, referral_view, sliders
 from sqkit.campaigns.calibrate import Calibrated
 from sqkit.campaigns.decision import Matters, Planned
 from sqkit.campaigns.model import OUTPUTS, Calibration, Forecast, Population, Range
+from sqkit.campaigns.referral_rewards import rewards
+from sqkit.campaigns.referral_state import Referrals
 from sqkit.campaigns.scenarios import NOTHING, read_scenarios, scenarios
 from sqkit.errors import ContractError, InputError
+from sqkit.network.dispersion import Offspring
 
 
 def population(groups: int = 24, size: int = 30) -> Population:
@@ -285,3 +288,25 @@ def test_a_batch_run_shows_no_sliders(shown, monkeypatch):
     assert sliders.is_interactive()
     monkeypatch.setenv("SQKIT_SEED", "7")  # the same kernel, started for a report
     assert not sliders.is_interactive()
+
+
+def test_the_drive_is_priced_on_its_forecast_and_on_what_members_bring_anyway():
+    base = ground(known={"referral_week": Range(0.002, 0.0019, 0.0021, "positive", "data")})
+    drive = next(s for s in scenarios().values() if s.id == plan_page.DRIVE)
+    made = decide.Run(base, drive).forecast()
+    plan = SimpleNamespace(base=base, found=SimpleNamespace(forecasts={drive.id: made}))
+    state = Referrals("ok", spread=Offspring(0.1, 0.4, 0.3, 0.5, 1_000))
+    found = plan_page.drive_costs(plan, state, rewards())
+    members = base.known.population.cells["n_members"].sum()
+    added = (made.draws["gained"] / (1 - made.parameters["referral.freeloader_share"])).mean()
+    assert found.newcomers.mean() == pytest.approx(members * 0.002 * base.weeks + added, rel=0.15)
+    assert plan_page.drive_costs(plan, Referrals("none"), rewards()) is None  # nobody told how many members bring
+    assert plan_page.drive_costs(SimpleNamespace(base=ground(), found=plan.found), state, rewards()) is None
+    nothing = SimpleNamespace(base=base, found=SimpleNamespace(forecasts={}))
+    assert plan_page.drive_costs(nothing, state, rewards()) is None
+    for lang in ("zh", "en"):
+        more = len(plan_page.drive_notes(plan, state, found, rewards(), lang)) - len(
+            plan_page.drive_notes(plan, state, None, (), lang)
+        )
+        assert more >= 2
+        assert referral_view.reward_rows(None, (), lang) == [] and not referral_view.reward_title(None, lang).plain

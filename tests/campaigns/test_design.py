@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
+from dataclasses import replace
 from datetime import date, datetime, timedelta
 
 import numpy as np
@@ -158,6 +160,14 @@ def test_the_verdict_is_taken_at_the_upper_end(planted):
     for lang in ("zh", "en"):
         opening = phrases()["design_title_maybe"][lang].split("{")[0]
         assert design_view.design_title(maybe, planted, lang).plain.startswith(opening)
+    for found, key in ((made, "cannot"), (maybe, "maybe")):  # no lift is found at the upper end
+        never = replace(
+            found, verdict="cannot", chosen=replace(found.chosen, lift=0.1 if key == "maybe" else math.inf, lift_high=math.inf)
+        )
+        for lang in ("zh", "en"):
+            opening = phrases()[f"design_title_{key}_never"][lang].split("{")[0]
+            text = design_view.design_title(never, planted, lang).plain
+            assert text.startswith(opening) and phrases()["design_no_lift"]["zh"] not in text
 
 
 def test_a_test_that_cannot_answer_says_what_could(planted):

@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 import worlds
 
+from sqkit import labels
 from sqkit.campaigns import readout, readout_detail_view, readout_page, readout_view, trial_data
 from sqkit.errors import InputError
 
@@ -283,7 +284,8 @@ def test_every_view_has_words(brand, lang):
     assert len(readout_view.sample_rows(outs, lang)) == len(readout_view.read_rows(brand, outs, lang)) == 4
     assert readout_view.forest_rows(outs, lang)["is_accent"].sum() >= 3
     assert readout_view.other_rows(brand, shown, lang)
-    assert readout_view.contact_notes(brand, outs, lang)
+    notes = [n.plain for n in readout_view.contact_notes(brand, outs, lang)]
+    assert sum(labels.phrases()["readout_note_posts"][lang].split("{")[0] in n for n in notes) == 1
     assert readout_view.looks_notes(outs, lang)
     texts = [
         readout_view.sample_title(outs, lang), readout_view.forest_title(outs, lang), readout_view.forest_note(outs, lang),
