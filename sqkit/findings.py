@@ -49,6 +49,9 @@ class Finding(BaseModel):
         Tables and hashes it was computed from.
     sentence : dict
         ``{"zh": ..., "en": ...}`` plain-text sentence, made by the phrase records.
+    label : dict
+        ``{"zh": ..., "en": ...}`` what the number is about, in a reader's words, where several findings share a metric: a campaign, a
+        scenario, a question.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -71,6 +74,7 @@ class Finding(BaseModel):
     rank: int = 100
     inputs: dict[str, str] = Field(default_factory=dict)
     sentence: dict[str, str] = Field(default_factory=dict)
+    label: dict[str, str] = Field(default_factory=dict)
 
     @field_validator("value", "low", "high", "size_cny_month", "size_low", "size_high")
     @classmethod

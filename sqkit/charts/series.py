@@ -15,7 +15,7 @@ from sqkit.labels import Lang, Text
 __all__ = ["curves", "matrix"]
 
 SHADES = ("#8a9099", "#4b5563", "#b0b5bc", "#1b1f24", "#9aa1ab", "#6b7280")
-LINES = ((0, ()), (0, (5, 2)), (0, (1, 1.5)), (0, (5, 2, 1, 2)))
+LINES = ("-", (0, (5, 2)), (0, (1, 1.5)), (0, (5, 2, 1, 2)))
 DARK = 0.55  # a cell shaded more than this takes light text
 
 

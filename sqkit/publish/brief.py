@@ -105,16 +105,19 @@ def _meta(context: dict[str, str], lang: str) -> str:
 
 
 def _key(findings: list[Finding]) -> list[Finding]:
-    return sorted((f for f in findings if f.rank < SHOWN), key=lambda f: f.rank)
+    """Return what the brief lists: a check that found nothing and has no number to show is left to the page."""
+    shown = (f for f in findings if f.rank < SHOWN and not (f.value is None and f.verdict == "no_signal"))
+    return sorted(shown, key=lambda f: f.rank)
 
 
 def _row(finding: Finding, order: dict[str, Any], context: dict[str, str]) -> dict[str, str]:
     lang, currency = order["lang"], context.get("currency") or order["currency"]
     known = (registry.metrics() | registry.computed()).get(finding.metric_id)
     name, display = (known.text("name", lang), known.display) if known else (finding.metric_id, "per")
+    label = finding.label.get(lang, "")
     both = finding.low is not None and finding.high is not None
     return {
-        "metric": name,
+        "metric": f"{label} · {name}" if label else name,
         "value": labels.plain_number(finding.value, display, lang, currency),
         "interval": labels.interval(finding.low, finding.high, finding.metric_id, display, lang, currency).plain if both else "",
         "verdict": verdict(finding.verdict, lang),

@@ -54,15 +54,20 @@ def base_characters(lang: str, notebook_source: str = "") -> frozenset[str]:
     return frozenset(LATIN | set(HAN.findall(text)))
 
 
-def css(text: str, base: frozenset[str]) -> str:
+SQUARE = frozenset("\u2018\u2019\u201c\u201d\u00b7\u2026\u2014")
+
+
+def css(text: str, base: frozenset[str], lang: str = "zh") -> str:
     """Return ``@font-face`` rules for the families ``SQ Sans`` and, where needed, ``SQ Sans Extra``.
 
     Parameters
     ----------
     text : str
         The whole page; every character of it is covered if the font has it.
+    lang : str
+        On an English page quotation marks and dots come from the reader's Latin font: in the Chinese one they are a full square wide.
     """
-    known = coverage()
+    known = coverage() if lang == "zh" else coverage() - SQUARE
     rules = [_face("SQ Sans", base & known)]
     extra = (set(text) - base) & known
     if extra:

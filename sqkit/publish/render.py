@@ -68,7 +68,7 @@ def finish(html: str, lang: str, notebook_source: str = "") -> tuple[str, list[s
     """
     sheet = (PACKAGE / "publish" / "templates" / "page.css").read_text(encoding="utf-8")
     text = htmllib.unescape(html)
-    style = fonts.css(text, fonts.base_characters(lang, notebook_source)) + "\n" + sheet
+    style = fonts.css(text, fonts.base_characters(lang, notebook_source), lang) + "\n" + sheet
     return html.replace("/*style*/", style, 1), fonts.missing(text)
 
 

@@ -141,3 +141,9 @@ def test_rows_without_an_interval_are_drawn():
         charts.parts(frame, lang="en", title=title(), note=title()),
     ):
         assert all("30.0%" in svg and "NaN" not in svg and "nan" not in svg for svg in pictures(figure))
+
+
+def test_a_solid_line_is_drawn_everywhere():
+    """Some renderers leave out a line whose dash pattern is written but empty."""
+    made = charts.curves(steep(("a", "b")), y_display="share", x_display="share", lang="en", title=title(), note=title())
+    assert "stroke-dasharray: ;" not in made._repr_html_()
