@@ -80,6 +80,8 @@ def bring(world: World, turn: Turn, stage: Stage) -> None:
 
     Every one who joins, freeloaders too, costs ``reward`` fen; once the budget is spent nobody is brought any more. Inviters who bring
     ``tier`` or more get ``tier_fen``. Who joined orders ``joiner_orders`` a week from the week after; a freeloader orders once and is gone.
+    ``usual``: invitations as a multiple of those of a usual week. One in that many of the joined would have come anyway: he gets the
+    reward, and is no gain; neither are freeloaders.
     """
     rng, plan, cells = world.rng, world.plan, turn.cells
     free = turn.read(stage, "freeloaders") if world.limits.has_freeloaders else None
@@ -117,8 +119,11 @@ def bring(world: World, turn: Turn, stage: Stage) -> None:
     fen = turn.read(stage, "reward")
     world.binds("budget", thin(rng, turn, world.affordable(fen)))
     world.spend(turn.week, turn.acts * fen)
-    token, turn.boost = turn.acts - turn.extra, turn.boost
+    token = turn.acts - turn.extra
     _tier(world, turn, stage, mean, spread)
+    if "usual" in stage.reads:
+        anyway = rng.binomial(turn.acts.astype(np.int64), 1 / np.maximum(turn.read(stage, "usual"), 1))
+        turn.extra = np.maximum(turn.extra - anyway, 0)
     world.gained += turn.extra
     world.coming = world.coming + turn.extra * turn.read(stage, "joiner_orders")
     world.activated += turn.cell_acts.sum(1)

@@ -303,7 +303,7 @@ def calendar_notes(plan: Planned, lang: Lang) -> list[Text]:
 def drive_costs(plan: Planned, state: Referrals, offered: tuple[Reward, ...]) -> RewardCosts | None:
     """Return what reward tiers cost over a planned referral drive, on the draws of its forecast.
 
-    What members bring anyway and how unevenly comes from the data; what the drive adds from the forecast. A newcomer is worth his margin
+    What members bring anyway and how unevenly comes from the data; what the drive adds from the forecast's multiple of it. A newcomer is worth his margin
     from the middle of the campaign to the end of the weeks counted, less the drive's own reward per person. None where the drive is not planned, the data do not tell what members bring
     anyway, or the budget does not buy one reward.
     """
@@ -315,7 +315,7 @@ def drive_costs(plan: Planned, state: Referrals, offered: tuple[Reward, ...]) ->
     members = int(base.known.population.cells["n_members"].sum())
     free = drawn["referral.freeloader_share"].to_numpy(float)
     anyway = usual.draw(rng, len(drawn)) * base.weeks
-    added = made.draws["gained"].to_numpy(float) / np.maximum(1 - free, 1e-9) / members
+    added = anyway * np.maximum(drawn["referral.drive_multiple"].to_numpy(float) - 1, 0)
     token = drawn["order_value_fen"].to_numpy(float) * (1 - drawn["refund_share"]) * drawn["margin_share"]
     each = drawn["referral.reward_fen"]
     worth = token * drawn["referral.joiner_orders_week"] * (base.counted - base.weeks / 2) - each

@@ -298,8 +298,8 @@ def test_the_drive_is_priced_on_its_forecast_and_on_what_members_bring_anyway():
     state = Referrals("ok", spread=Offspring(0.1, 0.4, 0.3, 0.5, 1_000))
     found = plan_page.drive_costs(plan, state, rewards())
     members = base.known.population.cells["n_members"].sum()
-    added = (made.draws["gained"] / (1 - made.parameters["referral.freeloader_share"])).mean()
-    assert found.newcomers.mean() == pytest.approx(members * 0.002 * base.weeks + added, rel=0.15)
+    multiple = made.parameters["referral.drive_multiple"].clip(lower=1).mean()
+    assert found.newcomers.mean() == pytest.approx(members * 0.002 * base.weeks * multiple, rel=0.15)
     assert plan_page.drive_costs(plan, Referrals("none"), rewards()) is None  # nobody told how many members bring
     assert plan_page.drive_costs(SimpleNamespace(base=ground(), found=plan.found), state, rewards()) is None
     nothing = SimpleNamespace(base=base, found=SimpleNamespace(forecasts={}))

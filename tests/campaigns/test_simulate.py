@@ -220,7 +220,8 @@ def test_referral_without_limits_is_a_branching_process():
     told = known(
         "referral",
         response_share=0.2,
-        inviter_share=0.5,
+        inviter_share=0.25,
+        drive_multiple=2.0,  # half of those brought would have come anyway
         invited_mean=0.8,
         dispersion=0.5,
         generations=3,
@@ -230,7 +231,7 @@ def test_referral_without_limits_is_a_branching_process():
     )
     made = run(people(), told, Step("referral")).draws
     brought = 0.8 + 0.8**2 + 0.8**3
-    agrees(made["gained"], 500 * brought)
+    agrees(made["gained"], 500 * brought / 2)
     agrees(made["cost_fen"], 500 * brought * 300)
     agrees(made["activated"], 500, 5000 * 0.1 * 0.9)
 
@@ -239,7 +240,8 @@ def test_full_groups_freeloaders_and_the_tier():
     told = known(
         "referral",
         response_share=0.5,
-        inviter_share=1.0,
+        inviter_share=0.5,
+        drive_multiple=2.0,
         invited_mean=2.0,
         dispersion=1.0,
         generations=1,
@@ -251,12 +253,13 @@ def test_full_groups_freeloaders_and_the_tier():
         joiner_orders_week=0.5,
     )
     full = run(people(5, 180, capacity=200), told, Step("referral"), limits=replace(OFF, has_capacity=True))
-    assert (full.draws["gained"] == 100).all() and full.bound == {"mechanics_bound_capacity": 4000}
+    agrees(full.draws["gained"], 50)  # a hundred places; half of those who take them would have come anyway
+    assert full.draws["gained"].max() < 100 and full.bound == {"mechanics_bound_capacity": 4000}
     free = run(people(5, 180), told, Step("referral"), limits=replace(OFF, has_freeloaders=True, has_saturation=True), weeks=3)
-    agrees(free.draws["gained"], 450 * 2 * 0.75)
+    agrees(free.draws["gained"], 450 * 2 * (1 - 0.25 - 0.5))
     chance = (2 / 3) ** 3  # geometric: the chance of three or more with mean 2
     agrees(free.draws["cost_fen"], 900 * 100 + 450 * chance * 10_000, sigmas=5)
-    agrees(free.draws["orders"], 900 * 0.25 + 2 * 675 * 0.5)  # a token order each, then two weeks of those who stay
+    agrees(free.draws["orders"], 900 * 0.25 + 2 * 225 * 0.5)  # a token order each, then two weeks of those who stay
     assert set(free.weeks.columns) == {"draw", "week", "orders", "cost_fen", "lost"} and len(free.weeks) == 3 * 4000
 
 
@@ -278,7 +281,14 @@ def test_newcomers_and_revived_members():
     made = run(people(), back, Step("reactivation")).draws
     first = 5000 * 0.1 * 0.5 * 0.2
     agrees(made["activated"], first)
-    agrees(made["orders"], first * (1 + 0.3 * sum(0.9 ** (t + 1) for t in range(5))))  # in its own week too, and four after
+    # A week's revived order again from the next week on: 90% are awake then, 30% of these order; so for the four weeks that are counted.
+    agrees(made["orders"], first * (1 + 0.27 + 0.243 + 0.2187 + 0.19683))
+    # Two weeks of packets with nobody falling asleep: the first week's revived have five later weeks, the second week's four.
+    awake = Calibration({**back.parameters, "reactivation.keep_share": Range.fixed(1.0)})
+    twice = run(people(), awake, Step("reactivation", weeks=2)).draws
+    second = (5000 - first) / 5000 * first
+    agrees(twice["activated"], first + second)
+    agrees(twice["orders"], 2 * first + 0.3 * (5 * first + 4 * second))
 
 
 def test_a_promotion_borrows_and_makes_members_wait():
