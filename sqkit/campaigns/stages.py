@@ -144,6 +144,7 @@ def order(world: World, turn: Turn, stage: Stage) -> None:
         turn.extra = world.rng.binomial(turn.extra.astype(np.int64), turn.read(stage, "share")).astype(float)
     world.activated += turn.fresh
     world.memory[turn.index, "pool"] = world.memory.get((turn.index, "pool"), 0) + turn.fresh
+    world.memory[turn.index, "joined"] = (turn.week, turn.fresh)
     world.orders[:, turn.week] += turn.extra
     revenue = value_of(world.rng, turn.extra, turn.values["order_value_fen"], turn.values["order_value_cv"])
     revenue = revenue * (1 - turn.values["refund_share"])
@@ -152,11 +153,16 @@ def order(world: World, turn: Turn, stage: Stage) -> None:
 
 
 def again(world: World, turn: Turn, stage: Stage) -> None:
-    """Let those who took part in earlier weeks act again: each week ``keep`` of them stay, ``share`` of these act."""
-    pool = world.memory.get((turn.index, "pool"), np.zeros(world.draws)).astype(np.int64)
-    pool = world.rng.binomial(pool, turn.read(stage, "keep", 1.0))
-    world.memory[turn.index, "pool"] = pool.astype(float)
-    turn.extra = world.rng.binomial(pool, turn.read(stage, "share")).astype(float)
+    """Let those who took part in earlier weeks act again: each week ``keep`` of them stay, ``share`` of these act.
+
+    Who took part for the first time this week waits until the next one.
+    """
+    pool = world.memory.get((turn.index, "pool"), np.zeros(world.draws))
+    week, joined = world.memory.get((turn.index, "joined"), (-1, 0.0))
+    joined = joined if week == turn.week else 0.0
+    stays = world.rng.binomial((pool - joined).astype(np.int64), turn.read(stage, "keep", 1.0))
+    world.memory[turn.index, "pool"] = stays + joined
+    turn.extra = world.rng.binomial(stays, turn.read(stage, "share")).astype(float)
     turn.acts, turn.fresh = turn.extra.copy(), np.zeros(world.draws)
 
 
