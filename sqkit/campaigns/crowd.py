@@ -10,41 +10,79 @@ from sqkit.campaigns.cells import World
 from sqkit.campaigns.mechanics import Stage
 from sqkit.campaigns.referral import invite
 from sqkit.campaigns.turns import Turn, thin
+from sqkit.network.dispersion import at_least
 
-__all__ = ["KINDS", "tier_chance"]
+__all__ = ["KINDS", "one_response"]
 
 
-def _by_group(world: World, turn: Turn) -> np.ndarray:
-    """Return the week's acts by unit (draws, units of the step)."""
+def _starts(world: World, turn: Turn) -> np.ndarray:
+    """Return where the cells of each unit of the step begin."""
     units = world.plan.unit[turn.cells]
-    starts = np.flatnonzero(np.r_[True, units[1:] != units[:-1]])
-    return np.add.reduceat(turn.cell_acts, starts, axis=1)
+    return np.flatnonzero(np.r_[True, units[1:] != units[:-1]])
+
+
+def one_response(world: World, turn: Turn) -> np.ndarray:
+    """Return the chance that a member of each cell responds to one post that was sent (draws, cells)."""
+    rate = world.level[:, turn.cells] * turn.values["response_share"][:, None]
+    if isinstance(turn.tired, np.ndarray):
+        rate = rate * world.by_cell(turn.tired, turn.cells)
+    np.minimum(rate, 1 - 1e-12, out=rate)
+    return -np.expm1(turn.worth * np.log1p(-rate))
 
 
 def team(world: World, turn: Turn, stage: Stage) -> None:
     """Let orders stand only in teams that fill: those of a group who want in fill one team of ``size`` after another."""
     size = np.maximum(np.rint(turn.read(stage, "size")), 1).astype(np.int64)[:, None]
-    wanting = _by_group(world, turn)
+    wanting = np.add.reduceat(turn.cell_acts, _starts(world, turn), axis=1)
     thin(world.rng, turn, (wanting - wanting % size).sum(1).astype(float))
 
 
 def packet(world: World, turn: Turn, stage: Stage) -> None:
     """Open red packets: at most ``number`` shares of ``pool`` fen per packet and group, until the budget is spent.
 
-    The larger the share of the packets that is taken, the livelier the group: what follows converts ``exp(speed·(taken - 1/2))`` times as
-    often.
+    Each packet by itself: a member tries it with the chance of responding to one post times ``chance`` (a product), whether or not the
+    others were tried; with ``among`` only that share of the members ever does, the same ones every week. Whoever tries at least one of
+    the week's packets counts once as an act. The larger the share of the packets that is taken, the livelier the group: what follows
+    converts ``exp(speed·(taken - 1/2))`` times as often.
     """
-    groups = np.unique(world.plan.unit[turn.cells])
-    sent = turn.read(stage, "posts", 1.0)[:, None] if turn.sent is None else turn.sent
-    sent = sent[:, groups] if sent.shape[1] > 1 else np.broadcast_to(sent, (world.draws, len(groups)))
-    places = np.floor(sent) * np.rint(turn.read(stage, "number"))[:, None]
-    opened = np.minimum(_by_group(world, turn), places).sum(1)
-    each = turn.read(stage, "pool") / np.maximum(np.rint(turn.read(stage, "number")), 1)
+    rng, cells = world.rng, turn.cells
+    people = _openers(world, turn, stage)
+    sent = np.broadcast_to(world.by_cell(turn.sent, cells), people.shape)
+    starts = _starts(world, turn)
+    chance = np.minimum(one_response(world, turn) * turn.product(stage.reads.get("chance", []))[:, None], 1)
+    number = np.rint(turn.read(stage, "number"))
+    tried, opened, places = np.zeros_like(people), np.zeros(world.draws), np.zeros(world.draws)
+    for k in range(int(np.ceil(sent.max(initial=0)))):
+        part = np.clip(sent[:, starts] - k, 0, 1)
+        goes = part >= 1 if np.isin(part, (0, 1)).all() else rng.random(part.shape) < part
+        p = chance * np.repeat(goes, np.diff(np.r_[starts, len(cells)]), axis=1)
+        new = rng.binomial(people - tried, p)
+        wanting = np.add.reduceat(new + rng.binomial(tried, p), starts, axis=1)
+        opened += np.minimum(wanting, number[:, None]).sum(1)
+        places += goes.sum(1) * number
+        tried += new
+    turn.cell_acts = tried
+    turn.acts = tried.sum(1).astype(float)
+    turn.extra = turn.acts.copy()
+    each = turn.read(stage, "pool") / np.maximum(number, 1)
     paid = np.minimum(opened, world.affordable(each))
     world.binds("budget", paid < opened)
     world.spend(turn.week, paid * each)
-    taken = np.divide(paid, places.sum(1), out=np.zeros(world.draws), where=places.sum(1) > 0)
+    taken = np.divide(paid, places, out=np.zeros(world.draws), where=places > 0)
     turn.boost = np.exp(turn.read(stage, "speed") * (taken - 0.5))
+
+
+def _openers(world: World, turn: Turn, stage: Stage) -> np.ndarray:
+    """Return how many members of each cell are there to try a packet (draws, cells)."""
+    n = world.plan.n[turn.cells]
+    people = np.broadcast_to(n, (world.draws, len(n))).copy()
+    if "among" in stage.reads:
+        key = (turn.index, "among")
+        if key not in world.memory:
+            world.memory[key] = world.rng.binomial(n, np.broadcast_to(turn.read(stage, "among")[:, None], people.shape))
+        people = world.memory[key]
+    here = world.here(turn.cells)
+    return people.copy() if (here >= 1).all() else world.rng.binomial(people, np.broadcast_to(here, people.shape))
 
 
 def chain(world: World, turn: Turn, stage: Stage) -> None:
@@ -103,8 +141,7 @@ def bring(world: World, turn: Turn, stage: Stage) -> None:
     )
     if reachable is not None:
         world.memory[turn.index, "reachable"] = reachable - came.joined
-    units = plan.unit[cells]
-    starts = np.flatnonzero(np.r_[True, units[1:] != units[:-1]])
+    units, starts = plan.unit[cells], _starts(world, turn)
     joined, only = (np.add.reduceat(x, starts, axis=1) for x in (came.joined, came.freeloaders))
     if world.limits.has_capacity:
         room = world.room[:, units[starts]]
@@ -134,18 +171,10 @@ def _tier(world: World, turn: Turn, stage: Stage, mean: np.ndarray, spread: np.n
     if "tier" not in stage.reads:
         return
     fen = turn.read(stage, "tier_fen")
-    won = world.rng.binomial(turn.cell_acts.sum(1), tier_chance(mean, spread, np.rint(turn.read(stage, "tier")))).astype(float)
+    won = world.rng.binomial(turn.cell_acts.sum(1), at_least(np.rint(turn.read(stage, "tier")), mean, spread)).astype(float)
     paid = np.minimum(won, world.affordable(fen))
     world.binds("budget", paid < won)
     world.spend(turn.week, paid * fen)
-
-
-def tier_chance(mean: np.ndarray, spread: np.ndarray, tier: np.ndarray) -> np.ndarray:
-    """Return the chance that a member whose invitations are negative-binomial brings `tier` people or more."""
-    from scipy.special import betainc
-
-    # P(X >= t) = I_p(t, k) with p = mean / (mean + k): one minus the distribution function of the negative binomial.
-    return np.where(tier <= 0, 1.0, betainc(np.maximum(tier, 1e-9), spread, mean / (mean + spread)))
 
 
 KINDS: dict[str, Callable[[World, Turn, Stage], None]] = {"team": team, "packet": packet, "chain": chain, "bring": bring}

@@ -18,7 +18,8 @@ __all__ = ["NO_SOURCE", "UNITS", "Mechanic", "Parameter", "Stage", "general", "m
 NO_SOURCE = "default of this tool, no n"
 UNITS = ("group", "store", "member")
 WORDS = ("response", "seen", "all")  # what an act follows from
-AFTER_ACT = ("team", "packet", "bring", "convert")
+ACTS = ("act", "packet")
+AFTER_ACT = ("team", "bring", "convert")
 SCALES = ("share", "positive", "real")
 ORIGINS = ("default", "claim")
 PARAMETER_KEYS = (
@@ -181,7 +182,9 @@ def _mechanic(name: str, given: Mapping[str, Any], shared: Mapping[str, Paramete
         kinds = [stage.kind for stage in stages]
         if row["kind"] == "act" and row.get("on", "response") != "all" and "post" not in kinds:
             faults.append(f'{name}: an act follows from a post; put a post before it, or on = "all"')
-        if row["kind"] in AFTER_ACT and "act" not in kinds:
+        if row["kind"] == "packet" and "post" not in kinds:
+            faults.append(f"{name}: a packet is sent to a group; put a post before it")
+        if row["kind"] in AFTER_ACT and not set(kinds) & set(ACTS):
             faults.append(f"{name}: {row['kind']} counts acts; put an act before it")
         stages.append(Stage(row["kind"], reads))
     return Mechanic(

@@ -63,19 +63,15 @@ def _confirmed(rng: np.random.Generator, wanted: np.ndarray, chance: np.ndarray,
 
 def response(world: World, turn: Turn) -> np.ndarray:
     """Return the chance that a member of each cell responds to any of the week's posts."""
-    rate = world.level[:, turn.cells] * turn.values["response_share"][:, None]
-    if isinstance(turn.tired, np.ndarray):
-        rate = rate * world.by_cell(turn.tired, turn.cells)
-    np.minimum(rate, 1 - 1e-12, out=rate)
-    return -np.expm1(world.by_cell(turn.sent * turn.worth, turn.cells) * np.log1p(-rate))
+    one = crowd.one_response(world, turn)
+    return -np.expm1(world.by_cell(turn.sent, turn.cells) * np.log1p(-one))
 
 
 def act(world: World, turn: Turn, stage: Stage) -> None:
     """Draw who acts on the offer: ``chance`` (a product of parameters) of those who respond to a post.
 
     With ``on = "seen"`` of those whom any post reached, with ``on = "all"`` of all; both at the level of the unit's shock. ``once``: each
-    member only once. ``extra`` is the share that would not have come without the offer, less ``freeloaders``. With ``marks``
-    false nobody is marked as having taken part (a later `convert` tells who did).
+    member only once. ``extra`` is the share that would not have come without the offer, less ``freeloaders``.
     """
     rng, cells, on = world.rng, turn.cells, stage.reads.get("on", "response")
     if on == "response":
@@ -83,16 +79,11 @@ def act(world: World, turn: Turn, stage: Stage) -> None:
     else:
         chance = world.level[:, cells] * (world.by_cell(turn.seen, cells) if on == "seen" else 1.0)
     chance = np.minimum(chance * turn.product(stage.reads.get("chance", []))[:, None], 1) * world.here(cells)
-    if not stage.reads.get("marks", True):
-        turn.cell_acts = rng.binomial(world.plan.n[cells], chance)
-        fresh = np.zeros(world.draws, np.int64)
-        acts = turn.cell_acts.sum(1)
-    else:
-        active = world.active[:, cells]
-        new = rng.binomial(world.plan.n[cells] - active, chance)
-        turn.cell_acts = new if stage.reads.get("once") else new + rng.binomial(active, chance)
-        world.active[:, cells] = active + new
-        fresh, acts = new.sum(1), turn.cell_acts.sum(1)
+    active = world.active[:, cells]
+    new = rng.binomial(world.plan.n[cells] - active, chance)
+    turn.cell_acts = new if stage.reads.get("once") else new + rng.binomial(active, chance)
+    world.active[:, cells] = active + new
+    fresh, acts = new.sum(1), turn.cell_acts.sum(1)
     share = turn.read(stage, "extra", 1.0)
     if world.limits.has_freeloaders:
         share = share * (1 - turn.read(stage, "freeloaders", 0.0))

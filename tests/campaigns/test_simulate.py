@@ -186,11 +186,17 @@ def test_red_packets_have_so_many_shares():
         pull_forward_share=0.0,
     )
     made = run(people(6, 120), told, Step("red_packet")).draws
-    p = (1 - 0.95**2) * 2
+    # Two packets of ten shares: each of 120 members tries each of them with .05 x 2, whatever became of the other.
     wanting = np.arange(121)
-    pmf, opened = stats.binom.pmf(wanting, 120, p), np.minimum(wanting, 20)
-    agrees(made["cost_fen"] / 25, 6 * pmf @ opened, 6 * (pmf @ opened**2 - (pmf @ opened) ** 2))
-    agrees(made["orders"], 720 * p * 0.5, 720 * p * 0.5 * (1 - p * 0.5))
+    pmf, opened = stats.binom.pmf(wanting, 120, 0.1), np.minimum(wanting, 10)
+    mean = pmf @ opened
+    agrees(made["cost_fen"] / 25, 12 * mean, 12 * (pmf @ opened**2 - mean**2))
+    agrees(made["orders"], 720 * (1 - 0.9**2) * 0.5, 720 * 0.095 * 0.905)  # who tries either converts once
+    # Shares for all: 3 packets x .45 x 720 members are 972 openings, not at most one a member.
+    wide = known(
+        "red_packet", response_share=0.225, open_multiple=2.0, packets_week=3, share_number=500, pool_fen=500, pull_forward_share=0.0
+    )
+    agrees(run(people(6, 120), wide, Step("red_packet")).draws["cost_fen"], 972)
     lively = known(
         "red_packet",
         response_share=0.2,
