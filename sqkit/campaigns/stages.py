@@ -103,8 +103,9 @@ def convert(world: World, turn: Turn, stage: Stage) -> None:
 
 
 def cover(world: World, turn: Turn, stage: Stage) -> None:
-    """Add usual orders that are placed at the offer's price."""
-    turn.acts = turn.acts + world.rng.poisson(world.usual_orders(turn.cells) * turn.read(stage, "share"))
+    """Add usual orders that are placed at the offer's price: ``share`` of them, acts that would have come anyway counted among these."""
+    covered = world.rng.poisson(world.usual_orders(turn.cells) * turn.read(stage, "share"))
+    turn.acts = turn.acts + np.maximum(covered - (turn.acts - turn.extra), 0)
 
 
 def stock(world: World, turn: Turn, stage: Stage) -> None:

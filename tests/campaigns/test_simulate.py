@@ -148,6 +148,7 @@ def test_stock_is_never_exceeded_and_is_shared_at_random():
         "flash_sale",
         response_share=0.2,
         order_share=0.5,
+        order_extra_share=1.0,
         order_multiple=1.0,
         covered_share=0.5,
         pull_forward_share=0.0,
@@ -161,6 +162,17 @@ def test_stock_is_never_exceeded_and_is_shared_at_random():
     assert (plan["orders"] <= 150).all()
     spent = 0.2 * general()["order_value_fen"].default.value
     assert np.allclose(made["cost_fen"], 200 * spent)
+
+
+def test_orders_that_a_sale_is_credited_with_are_not_all_its_own():
+    values = dict(response_share=0.2, order_share=0.5, order_multiple=1.0, pull_forward_share=0.0, posts_week=1, order_value_fen=5000)
+    told = known("flash_sale", **values, order_extra_share=0.3, covered_share=0.0, discount_share=0.1)
+    made = run(people(), told, Step("flash_sale")).draws
+    agrees(made["orders"], 500 * 0.3, 5000 * 0.03 * 0.97)
+    agrees(made["cost_fen"], 500 * 500)  # all of the 500 get the discount
+    # Of the 500 usual orders 450 come at the sale's price, the 350 of responders among them.
+    more = known("flash_sale", **values, order_extra_share=0.3, covered_share=0.9, discount_share=0.1)
+    agrees(run(people(), more, Step("flash_sale")).draws["cost_fen"], (150 + 450) * 500)
 
 
 @pytest.mark.parametrize("size", [2, 3, 7])
