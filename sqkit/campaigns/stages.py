@@ -172,8 +172,11 @@ def borrow(world: World, turn: Turn, stage: Stage) -> None:
 
 
 def settle(world: World, week: int, values: Mapping[str, np.ndarray]) -> None:
-    """Count, before a week's offers, the orders that lost members no longer place and those of people gained earlier."""
-    world.taken[:, week] += world.rng.poisson(world.missing)
+    """Count, before a week's offers, the orders that lost members no longer place and those of people gained earlier.
+
+    Who leaves a group still shops: ``kept_after_leaving`` of the usual orders stay.
+    """
+    world.taken[:, week] += world.rng.poisson(world.missing * (1 - values["kept_after_leaving"]))
     came = world.rng.poisson(world.coming)
     world.orders[:, week] += came
     revenue = value_of(world.rng, came, values["order_value_fen"], values["order_value_cv"]) * (1 - values["refund_share"])

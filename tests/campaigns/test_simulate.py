@@ -349,12 +349,14 @@ def test_orders_pulled_from_beyond_the_horizon_are_named():
 
 
 def test_pressure_makes_members_quit_and_their_orders_go():
-    told = known("coupon", response_share=0.0, posts_week=2, quit_week=0.01, pressure_effect=0.5, confirmed_share=1.0)
+    told = known(
+        "coupon", response_share=0.0, posts_week=2, quit_week=0.01, pressure_effect=0.5, confirmed_share=1.0, kept_after_leaving=0.3
+    )
     told = Calibration({**told.parameters, "posts_week": Range.fixed(2.0)})
     made = run(people(), told, Step("coupon"), limits=replace(OFF, has_fatigue=True)).draws
     more = 0.01 * np.expm1(0.5)  # twice the posts
     agrees(made["lost"], 5000 * more, 5000 * more * (1 - more))
-    agrees(made["orders"], -5000 * more * 0.1 * 4)  # four weeks after
+    agrees(made["orders"], -5000 * more * 0.1 * 0.7 * 4)  # four weeks after, 30% of the orders come all the same
     tired = known(
         "coupon",
         response_share=0.1,
@@ -370,11 +372,13 @@ def test_pressure_makes_members_quit_and_their_orders_go():
 
 
 def test_a_guide_who_leaves_takes_orders_along():
-    told = known("guide_turnover", leave_share=0.3, dip_share=0.4, recovery_weeks=2.0, quit_share=0.05)
+    told = known(
+        "guide_turnover", leave_share=0.3, dip_share=0.4, recovery_weeks=2.0, quit_share=0.05, kept_after_leaving=0.25
+    )
     made = run(people(20, 500), told, Step("guide_turnover"), weeks=3).draws
     fall = 0.3 * 0.4 * sum(np.exp(-t / 2) for t in range(3))
     agrees(made["lost"], 10_000 * 0.3 * 0.05)
-    gone = 150 * 0.1 * 2  # who left misses two weeks
+    gone = 150 * 0.1 * 2 * 0.75  # who left misses two weeks, and places a quarter of the orders elsewhere in the shop
     left = 0.3 * 0.05 * 0.4 * (np.exp(-0.5) + np.exp(-1)) * 1000  # their orders cannot fall a second time
     agrees(made["orders"], -1000 * fall - gone + left)
     offer = known("coupon", response_share=0.2, redeemed_share=1.0, extra_share=1.0, pull_forward_share=0.0).parameters
@@ -587,6 +591,7 @@ def test_the_distribution_is_that_of_a_per_member_simulation():
         fatigue_effect=0.3,
         quit_week=0.02,
         pressure_effect=1.0,
+        kept_after_leaving=0.0,
     )
     told = Calibration({**told.parameters, "posts_week": Range.fixed(2.0)})
     made = run(
