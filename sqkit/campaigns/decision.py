@@ -10,7 +10,6 @@ from datetime import timedelta
 import numpy as np
 import pandas as pd
 
-from sqkit import policy
 from sqkit.campaigns.allocate import OPERATOR_GROUPS, Allocation, Limits, allocate
 from sqkit.campaigns.breakeven import BreakEven, break_even
 from sqkit.campaigns.decide import DRAWS, Comparison, Ground, Run, compare, ground, refuse
@@ -20,6 +19,7 @@ from sqkit.campaigns.model import Constraints, Forecast, Range
 from sqkit.campaigns.pilot import Pilot, sample_value
 from sqkit.campaigns.scenarios import NOTHING, Scenario, Slot, scenarios
 from sqkit.campaigns.sensitivity import LEAST_DRAWS, delta_of_draws, scores_of, sobol_of_draws, surface, tornado
+from sqkit.campaigns.simulate import message_caps
 from sqkit.reading import Reading
 
 __all__ = [
@@ -189,11 +189,7 @@ def limits_of(reading: Reading, base: Ground) -> Limits:
     What groups already get (``posts_week`` of the calibration) is not taken off the cap: offers take the place of usual posts. Without
     operators in the data their capacity does not limit.
     """
-    first = reading.as_of + timedelta(days=1)
-    posts = []
-    for week in range(base.weeks):
-        held = policy.cap(policy.policy(), "group_post", first + timedelta(days=7 * week))
-        posts.append(min(c.at_most * min(1.0, 7 / ((c.last - c.first).days + 1)) for c in held))
+    posts = message_caps(Constraints(), reading.as_of, base.weeks)
     operators = 0
     if reading.source.has("operators") and not reading.store:
         operators = reading.engine.execute(
@@ -201,7 +197,7 @@ def limits_of(reading: Reading, base: Ground) -> Limits:
                 AND (left_at IS NULL OR CAST(left_at AS DATE) > DATE '{reading.as_of}')"""
         ).fetchone()[0]
     served = operators * OPERATOR_GROUPS[0] if operators else float("inf")
-    return Limits(base.budget_fen, base.weeks, tuple(posts), float("inf"), served)
+    return Limits(base.budget_fen, base.weeks, posts, float("inf"), served)
 
 
 def spread(reading: Reading, base: Ground, told: Sequence[Scenario]) -> tuple[Allocation, pd.DataFrame, Limits]:

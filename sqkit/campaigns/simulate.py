@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Mapping
-from datetime import timedelta
+from datetime import date, timedelta
 
 import numpy as np
 import pandas as pd
@@ -13,11 +13,11 @@ from sqkit.campaigns.cells import World, layout, levels, value_of, world
 from sqkit.campaigns.checks import refuse
 from sqkit.campaigns.mechanics import Mechanic, general, mechanics
 from sqkit.campaigns.model import Calibration, Constraints, Forecast, Plan, Population, Range
-from sqkit.campaigns.stages import KINDS, pressure, settle
+from sqkit.campaigns.stages import KINDS, displace, pressure, settle
 from sqkit.campaigns.turns import Turn, runs
 from sqkit.policy import cap, policy
 
-__all__ = ["horizon", "message_cap", "simulate"]
+__all__ = ["horizon", "message_caps", "simulate"]
 
 NEEDS_GROUPS = {"team", "packet"}  # stages that look into one group: units are not pooled for them
 
@@ -60,8 +60,8 @@ def simulate(
     Counts are drawn exactly (binomial, hypergeometric, Poisson) over cells of like members, so cost does not grow with members; shocks are
     shared by brand, store and group over the whole window, so the relative width of a forecast does not vanish as members grow. Without a
     campaign groups keep their size: only quits beyond the usual ones are counted. Not in the model: that members of a cell differ in how
-    readily they respond; that usual posts which the campaign displaces under the message cap would have sold something; that people gained
-    meet later steps of the plan. Events of a plan are part of it: compare with the same plan without them. A forecast is causal only as far as the calibration's
+    readily they respond; that members whom more posts tire respond less to usual ones too; that people gained meet later steps of the plan.
+    Usual posts that the campaign displaces under the message cap would have sold as much as usual: that is deducted. Events of a plan are part of it: compare with the same plan without them. A forecast is causal only as far as the calibration's
     parameters are. Sources: S2.10, S3.8, S4.2, S4.4.
     """
     known = mechanics() if records is None else records
@@ -77,11 +77,11 @@ def simulate(
     shocks = _stream(seed, "shocks")
     level = levels(cells, shocks, shared["shock_brand_sd"], shared["shock_store_sd"], shared["shock_group_sd"])
     weeks = horizon(plan, known)
-    most = message_cap(plan.constraints, population)
-    state = world(cells, plan.constraints, most, level, weeks, _stream(seed, "world"))
-    usual = np.minimum(shared["posts_week"], most)
+    caps = message_caps(plan.constraints, population.as_of, weeks)
+    state = world(cells, plan.constraints, caps[0], level, weeks, _stream(seed, "world"))
     for week in range(weeks):
-        _week(state, plan, known, steps, shared, usual, week)
+        state.cap = caps[week]
+        _week(state, plan, known, steps, shared, np.minimum(shared["posts_week"], state.cap), week)
     return _forecast(state, shared, pd.DataFrame({**shared, **drawn}))
 
 
@@ -91,12 +91,18 @@ def horizon(plan: Plan, records: Mapping[str, Mechanic] | None = None) -> int:
     return plan.weeks or max(s.first_week + s.weeks + known[s.mechanic].after_weeks for s in plan.steps)
 
 
-def message_cap(limits: Constraints, population: Population) -> float:
-    """Return how many mass messages a group may get in a week of the plan; infinite without a cap."""
+def message_caps(limits: Constraints, as_of: date, weeks: int) -> tuple[float, ...]:
+    """Return how many mass messages a group may get in each week of a plan that starts on the day after; infinite without a cap.
+
+    The policy's cap on a week's first day holds for all of it; one of a month or a day is spread evenly over its days.
+    """
     if limits.posts_week != float("inf") or not limits.has_message_cap:
-        return limits.posts_week
-    held = cap(policy(), "group_post", population.as_of + timedelta(days=1))
-    return min(c.at_most * 7 / ((c.last - c.first).days + 1) for c in held)
+        return (limits.posts_week,) * weeks
+    made = []
+    for week in range(weeks):
+        held = cap(policy(), "group_post", as_of + timedelta(days=1 + 7 * week))
+        made.append(min(c.at_most * 7 / ((c.last - c.first).days + 1) for c in held))
+    return tuple(made)
 
 
 def _stream(seed: int, name: str) -> np.random.Generator:
@@ -135,7 +141,7 @@ def _week(
     state: World, plan: Plan, known: Mapping[str, Mechanic], steps: list[dict[str, np.ndarray]], shared: Mapping[str, np.ndarray],
     usual: np.ndarray, week: int,
 ) -> None:  # fmt: skip
-    """Run the stages of a week: how many posts there are, then events, then offers, then who leaves and what is missing."""
+    """Run the stages of a week: how many posts there are, then events, then offers, then what displaced posts would have sold, then who leaves."""
     running = []
     load = np.zeros(
         (state.draws, 1 if all(len(units) == state.plan.units for units in state.plan.target_units) else state.plan.units)
@@ -154,7 +160,8 @@ def _week(
     kept = np.minimum(1, np.divide(state.cap, load, out=np.ones_like(load), where=load > 0))
     state.binds("cap", ((usual[:, None] + load > state.cap) & (load > 0)).any(1))
     confirmed = shared["confirmed_share"][:, None] if state.limits.has_confirmation else 1.0
-    factor = np.maximum(np.minimum(usual[:, None] + load * kept * confirmed, state.cap) / usual[:, None], 1)
+    asked = usual[:, None] + load * kept * confirmed
+    factor = np.maximum(np.minimum(asked, state.cap) / usual[:, None], 1)
     state.dull = None
     settle(state, week, shared)
     running.sort(key=lambda row: not known[plan.steps[row[0]].mechanic].is_event)
@@ -163,6 +170,7 @@ def _week(
         turn = Turn(i, steps[i], week, age, after, cells, factor, kept, state.draws)
         for stage in stages:
             KINDS[stage.kind](state, turn, stage)
+    displace(state, week, np.maximum(asked - state.cap, 0), shared)
     pressure(state, week, factor, shared)
 
 

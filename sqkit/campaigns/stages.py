@@ -15,7 +15,7 @@ from sqkit.campaigns.cells import World, value_of
 from sqkit.campaigns.mechanics import Stage
 from sqkit.campaigns.turns import Turn, picked, thin
 
-__all__ = ["KINDS", "pressure", "settle"]
+__all__ = ["KINDS", "displace", "pressure", "settle"]
 
 
 def post(world: World, turn: Turn, stage: Stage) -> None:
@@ -182,6 +182,22 @@ def settle(world: World, week: int, values: Mapping[str, np.ndarray]) -> None:
     revenue = value_of(world.rng, came, values["order_value_fen"], values["order_value_cv"]) * (1 - values["refund_share"])
     world.revenue += revenue
     world.margin += revenue * values["margin_share"]
+
+
+def displace(world: World, week: int, posts: np.ndarray, values: Mapping[str, np.ndarray]) -> None:
+    """Take away the orders of usual posts that had to give way to the campaign's under the message cap.
+
+    `posts` (draws, units or 1) of them per group. A usual post sells, per member of a group, the product of ``response_share``,
+    ``order_share`` and ``order_extra_share``: the share of orders that would not come without it is the same for both sides.
+    """
+    plan = world.plan
+    if not posts.any() or not plan.is_in_group.any():
+        return
+    share = posts if world.dull is None else posts * world.dull
+    level = world.level * (plan.n * plan.is_in_group) * world.stay * world.by_cell(share, slice(None))
+    mean = level.sum(1) * values["response_share"] * values["order_share"] * values["order_extra_share"]
+    world.taken[:, week] += world.rng.poisson(mean)
+    world.binds("displaced", mean > 0)
 
 
 def pressure(world: World, week: int, factor: np.ndarray, values: Mapping[str, np.ndarray]) -> None:

@@ -656,15 +656,36 @@ def test_steps_meet_their_segments_and_half_the_groups():
 
 
 def test_the_message_cap_is_that_of_the_day():
-    cap = simulate.message_cap
-    assert cap(Constraints(), people(day=date(2025, 6, 30))) == pytest.approx(4 * 7 / 31)
-    assert cap(Constraints(), people(day=date(2026, 6, 30))) == pytest.approx(7)
-    assert cap(Constraints(posts_week=3), people()) == 3 and cap(OFF, people()) == np.inf
+    caps = simulate.message_caps
+    assert caps(Constraints(), date(2025, 6, 30), 2) == pytest.approx((4 * 7 / 31, 4 * 7 / 31))
+    assert caps(Constraints(), date(2025, 7, 20), 3) == pytest.approx((4 * 7 / 31, 4 * 7 / 31, 4 * 7 / 31), abs=0.1)
+    assert caps(Constraints(), date(2026, 6, 30), 1) == pytest.approx((7,))
+    assert caps(Constraints(posts_week=3), date(2026, 6, 30), 2) == (3, 3) and caps(OFF, date(2026, 6, 30), 1) == (np.inf,)
     told = known("coupon", response_share=0.2, redeemed_share=1.0, extra_share=1.0, posts_week=4, pull_forward_share=0.0)
     capped = run(people(), told, Step("coupon"), limits=replace(OFF, posts_week=2.0))
     q = 1 - 0.8**2
     agrees(capped.draws["activated"], 5000 * q, 5000 * q * (1 - q))
-    assert capped.bound == {"mechanics_bound_cap": 4000}
+    assert capped.bound == {"mechanics_bound_cap": 4000, "mechanics_bound_displaced": 4000}
+
+
+def test_a_sale_that_takes_the_place_of_a_usual_post_brings_nothing_more():
+    told = known(
+        "flash_sale", response_share=0.2, order_share=0.5, order_extra_share=0.4, order_multiple=1.0, covered_share=0.0,
+        pull_forward_share=0.0, posts_week=1, fatigue_effect=0.0,
+    )  # fmt: skip
+    told = Calibration({**told.parameters, "posts_week": Range.fixed(2.0)})
+    full = run(people(), told, Step("flash_sale"), limits=replace(OFF, posts_week=2.0))
+    own = 5000 * 0.2 * 0.5 * 0.4
+    agrees(full.draws["orders"], 0, own * (1 - 0.04) + own)  # binomial of the sale, Poisson of the post that did not go out
+    assert full.bound["mechanics_bound_displaced"] == 4000 and "mechanics_bound_displaced" in full.warnings
+    half = run(people(), told, Step("flash_sale"), limits=replace(OFF, posts_week=2.5))  # half a place is free
+    agrees(half.draws["orders"], own / 2)
+    free = run(people(), told, Step("flash_sale"), limits=replace(OFF, posts_week=3.0))
+    agrees(free.draws["orders"], own)
+    assert "mechanics_bound_displaced" not in free.bound
+    # A better sale keeps its surplus.
+    twice = run(people(), told, Step("flash_sale", settings={"order_multiple": 1.9}), limits=replace(OFF, posts_week=2.0))
+    agrees(twice.draws["orders"], own * 0.9)
 
 
 @pytest.mark.parametrize("name", sorted(mechanics()))
