@@ -18,17 +18,18 @@ from sqkit.campaigns.mechanics import Parameter, general, mechanics
 from sqkit.campaigns.model import Constraints, Forecast, Range
 from sqkit.campaigns.pilot import Pilot, sample_value
 from sqkit.campaigns.scenarios import NOTHING, Scenario, Slot, scenarios
-from sqkit.campaigns.sensitivity import LEAST_DRAWS, delta_of_draws, scores_of, sobol_of_draws, surface, tornado
+from sqkit.campaigns.sensitivity import LEAST_DRAWS, delta_of_draws, predicted, sobol_of_draws, tornado
 from sqkit.campaigns.simulate import message_caps
 from sqkit.reading import Reading
 
 __all__ = [
-    "Matters", "Planned", "Point", "break_evens", "budget_options", "calendar_of", "focus", "limits_of", "parameter_of", "pilot_of", "planned",
+    "Matters", "Planned", "Point", "break_evens", "budget_options", "calendar_of", "focus", "lifts_seen", "limits_of", "parameter_of", "pilot_of", "planned",
     "spread", "usual_orders", "what_matters",
 ]  # fmt: skip
 
 PROBE = 160  # draws of the runs behind options and break-evens
 MOST_ROWS = 6  # parameters of the tornado
+DETECTED = 2.8  # a lift is found with 80% power at so many standard errors
 GRIDS = {"reward": (0.0, 4.0), "response": (0.25, 1.0, 3.0)}  # of what is planned; profit is linear in a reward
 
 
@@ -212,21 +213,39 @@ def pilot_of(
 ) -> Pilot | None:
     """Value a pilot of a scenario: a test that measures its lift of orders with the precision of the designed test.
 
-    What is believed of the lift is its part that follows from the parameters (a surface over the draws): the shocks of one
-    campaign's weeks teach nothing for the next. None without steps or with too few draws.
+    The lift is that of the test: of the orders of members of groups in the test's own weeks. What is believed of it is its part that
+    follows from the parameters, predicted for draws that the surface was not fitted to (:func:`~sqkit.campaigns.sensitivity.predicted`):
+    the shocks of one campaign's weeks teach nothing for the next. None without steps or with too few draws.
     """
     if not scenario.slots or len(made.draws) < LEAST_DRAWS:
         return None
-    lift = made.draws["orders"].to_numpy(float) / max(usual_orders(base, scenario), 1e-9)
-    fitted = surface(made.parameters, lift)
-    belief = fitted(scores_of(made.parameters[list(fitted.names)].to_numpy(float)))
     told = test is not None and test.chosen is not None and np.isfinite(test.chosen.lift_high)
-    error = test.chosen.lift_high / 2.8 if told else float("inf")
-    weeks = float(test.weeks if told else base.weeks)
+    weeks = test.weeks if told else base.weeks
+    seed = zlib.crc32(f"{base.key}|{scenario.id}|pilot".encode())
+    lift = lifts_seen(base, scenario, made, weeks)
+    belief = np.zeros(len(made.draws)) if lift is None else predicted(made.parameters, lift, seed=seed)
+    error = test.chosen.lift_high / DETECTED if told and lift is not None else float("inf")
     cost = max(0.0, -float(made.draws["profit_fen"].mean())) * 0.5 if told else 0.0
-    rng = np.random.default_rng(zlib.crc32(f"{base.key}|{scenario.id}|pilot".encode()))
     profit = made.draws["profit_fen"].to_numpy(float)
-    return sample_value(belief, profit, error, parameter=matters.top, cost=cost, weeks=weeks, loss_limit=loss_limit, rng=rng)
+    return sample_value(
+        belief, profit, error, parameter=matters.top, cost=cost, weeks=float(weeks), loss_limit=loss_limit, rng=np.random.default_rng(seed)
+    )  # fmt: skip
+
+
+def lifts_seen(base: Ground, scenario: Scenario, made: Forecast, weeks: int) -> np.ndarray | None:
+    """Return the lift that a test would see, one per draw: extra orders of the first weeks over the usual orders of members of groups in them.
+
+    Of a scenario that is not bound to groups the part counts that such members have of all orders. None without members of groups.
+    """
+    cells = base.known.population.cells
+    usual = cells["n_members"] * cells["orders_week"]
+    within = float(usual[cells["group_id"] != ""].sum())
+    if within <= 0 or made.weeks.empty:
+        return None
+    first = made.weeks[made.weeks["week"] < weeks].groupby("draw")["orders"].sum()
+    extra = first.reindex(range(len(made.draws)), fill_value=0.0).to_numpy(float)
+    part = 1.0 if scenario.needs_groups else within / float(usual.sum())
+    return extra * part / (within * weeks)
 
 
 def calendar_of(reading: Reading, base: Ground, scenario: Scenario) -> pd.DataFrame:
@@ -277,6 +296,8 @@ class Planned:
     calendar : DataFrame
     lift : float
         Extra orders of the scenario over the usual orders of its people and weeks; NaN without orders.
+    seen_lift : float
+        Expected lift of the orders that the test compares, in its own weeks; NaN without members of groups.
     advice : {"go", "pilot_worth", "pilot_guess", "not", "untold"}
         ``not`` where the chosen scenario is doing nothing (or the one asked for does not pay, or loses too often), unless a test is
         worth its price (``pilot_worth``); ``pilot_guess`` where it pays but what matters most is not known from own data; else ``go``.
@@ -295,6 +316,7 @@ class Planned:
     calendar: pd.DataFrame
     lift: float
     advice: str
+    seen_lift: float = float("nan")
 
     @property
     def unknown(self) -> str:
@@ -340,9 +362,11 @@ def planned(
     spent, options, limits = spread(reading, base, told)
     test = design(reading, "orders_per_member", level="group", weeks=weeks, shares=0.5, lift=lift, levels=("group", "store"))
     pilot = pilot_of(base, scenario, made, matters, test, loss_limit=loss_limit)
+    lifts = lifts_seen(base, scenario, made, test.weeks) if scenario.slots else None
     return Planned(
         base, found, scenario, matters, break_evens(base, told, scenario.id), spent, options, limits, test, pilot,
         calendar_of(reading, base, scenario), _lift(base, scenario, made), _advice(found, scenario, matters, pilot),
+        float("nan") if lifts is None else float(lifts.mean()),
     )  # fmt: skip
 
 

@@ -361,16 +361,14 @@ def _stop(reading: Reading, chosen: Option, share: float) -> Stop | None:
 
     if reading.source.missing("memberships.left_at"):
         return None
-    found = leaving(reading)
+    found = leaving(reading, chosen.level)
     if len(found) < 2 * correlation.LEAST_CLUSTERS or not found["sum"].sum() > 0:
         return None
-    told = correlation.icc(found)
-    groups = units(reading, "group")
-    n = len(groups) if chosen.level != "group" else chosen.n_clusters
-    size = float(groups["n_members"].mean())
+    told, n = correlation.icc(found), chosen.n_clusters
+    size = float(found["n"].mean())
     trial = Trial(
-        max(n * share, 2), max(n * (1 - share), 2), max(size, 1), told.mean, told.variance, told.value,
-        float(groups["n_members"].std(ddof=0) / size), "share",
+        max(n * share, 2), max(n * (1 - share), 2), max(size, 1), told.mean, told.variance, told.value, float(found["n"].std(ddof=0) / size),
+        "share",
     )  # fmt: skip
     error, _ = standard_error(trial)
     return Stop(told.mean, float(ndtri(1 - 0.05 / chosen.weeks)) * error, chosen.weeks)

@@ -18,10 +18,11 @@ from scipy.special import ndtri
 from sqkit.campaigns.model import Range
 from sqkit.errors import InputError
 
-__all__ = ["Surface", "delta_of_draws", "scores_of", "sobol", "sobol_of_draws", "surface", "tornado"]
+__all__ = ["Surface", "delta_of_draws", "predicted", "scores_of", "sobol", "sobol_of_draws", "surface", "tornado"]
 
 LEAST_DRAWS = 200
 CLASSES, SHUFFLES = 10, 99
+FOLDS = 5
 CROSSED = 8  # products are fitted between the parameters that move the output most
 INDICES = ["parameter", "first", "first_low", "first_high", "total", "total_low", "total_high"]
 
@@ -133,9 +134,7 @@ def surface(parameters: pd.DataFrame, output: np.ndarray) -> Surface:
     """
     drawn, values = _varied(parameters, output)
     scores = scores_of(drawn.to_numpy(float)) if drawn.shape[1] else np.empty((len(values), 0))
-    moves = np.abs(scores.T @ (values - values.mean()))
-    most = min(CROSSED, max(2, int(np.sqrt(len(values) / 10))))
-    crossed = tuple(sorted(np.argsort(-moves, kind="stable")[:most].tolist()))
+    crossed = _crossed(scores, values)
     terms = _terms(scores, crossed)
     weights, *_ = np.linalg.lstsq(terms, values, rcond=None)
     left = values - terms @ weights
@@ -143,6 +142,42 @@ def surface(parameters: pd.DataFrame, output: np.ndarray) -> Surface:
     total = float(((values - values.mean()) ** 2).sum())
     explained = 0.0 if total <= 0 else max(0.0, 1 - float((left**2).sum()) / spare * (len(values) - 1) / total)
     return Surface(tuple(drawn.columns), crossed, weights, explained)
+
+
+def predicted(parameters: pd.DataFrame, output: np.ndarray, *, seed: int = 1) -> np.ndarray:
+    """Return what parameters tell of an output, for each draw by a surface that was fitted to other draws.
+
+    Predictions are drawn towards the mean by their slope (between 0 and 1) of the output on them: where parameters tell nothing, all
+    are the mean. Draws that are not finite get the mean. Smallest sample: 200 draws.
+
+    Raises
+    ------
+    InputError
+        As :func:`surface`.
+    """
+    drawn, values = _varied(parameters, output)
+    made = np.full(len(output), float(values.mean()))
+    if not drawn.shape[1] or not np.ptp(values) > 0:
+        return made
+    scores, n = scores_of(drawn.to_numpy(float)), len(values)
+    fold = np.random.default_rng(seed).permutation(n) % FOLDS
+    told = np.empty(n)
+    for k in range(FOLDS):
+        inside, out = fold != k, fold == k
+        crossed = _crossed(scores[inside], values[inside])
+        weights, *_ = np.linalg.lstsq(_terms(scores[inside], crossed), values[inside], rcond=None)
+        told[out] = _terms(scores[out], crossed) @ weights
+    away = told - told.mean()
+    slope = float(away @ (values - values.mean())) / max(float(away @ away), 1e-300)
+    sound = np.isfinite(output) & np.isfinite(parameters[list(drawn)].to_numpy(float)).all(axis=1)
+    made[sound] += min(max(slope, 0.0), 1.0) * away
+    return made
+
+
+def _crossed(scores: np.ndarray, values: np.ndarray) -> tuple[int, ...]:
+    moves = np.abs(scores.T @ (values - values.mean()))
+    most = min(CROSSED, max(2, int(np.sqrt(len(values) / 10))))
+    return tuple(sorted(np.argsort(-moves, kind="stable")[:most].tolist()))
 
 
 def sobol_of_draws(parameters: pd.DataFrame, output: np.ndarray, *, size: int = 256, seed: int = 1) -> tuple[pd.DataFrame, float]:

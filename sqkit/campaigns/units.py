@@ -12,7 +12,21 @@ from sqkit import policy
 from sqkit.errors import InputError, unknown
 from sqkit.reading import Period, Reading, remembered
 
-__all__ = ["ACCOUNT", "LEVELS", "METRICS", "Moments", "TestMetric", "busy", "held_out", "leaving", "links", "moments", "units"]
+__all__ = [
+    "ACCOUNT",
+    "LEVELS",
+    "METRICS",
+    "Moments",
+    "TestMetric",
+    "busy",
+    "has_run",
+    "held_inside",
+    "held_out",
+    "leaving",
+    "links",
+    "moments",
+    "units",
+]
 
 LEVELS = ("group", "staff", "store")
 ACCOUNT = 0.05  # an id with a larger share of all orders is a till, not a member
@@ -110,25 +124,55 @@ def units(reading: Reading, level: str) -> pd.DataFrame:
     ).df()
 
 
-def _trials(reading: Reading) -> list[tuple[str, date, date]]:
-    """Return id, first and last day of campaigns that were drawn over groups, owners or stores."""
-    if not reading.source.has("campaigns"):
+def _trials(reading: Reading) -> list[tuple[str, date, date, str]]:
+    """Return id, first and last day, and level (``group, store, staff, member``) of campaigns that were drawn.
+
+    Where the source does not record the level, it is that of the units that were assigned; units that are no group, store or owner are
+    members.
+    """
+    source, engine = reading.source, reading.engine
+    if not source.has("campaigns"):
         return []
-    rows = reading.engine.execute("""
-        SELECT campaign_id, CAST(starts_at AS DATE), CAST(ends_at AS DATE) FROM campaigns
-        WHERE assigned_level IN ('group', 'store', 'staff') ORDER BY campaign_id""").fetchall()
-    return [(str(i), a, b) for i, a, b in rows]
+    level = "c.assigned_level" if source.has("campaigns.assigned_level") else "CAST(NULL AS VARCHAR)"
+    drawn = source.has("assignments")
+    rows = engine.execute(f"""
+        SELECT c.campaign_id, CAST(c.starts_at AS DATE), CAST(c.ends_at AS DATE), {level},
+               {"EXISTS (SELECT 1 FROM assignments AS a WHERE a.campaign_id = c.campaign_id)" if drawn else "false"}
+        FROM campaigns AS c ORDER BY c.campaign_id""").fetchall()
+    made = []
+    for campaign_id, first, last, recorded, is_drawn in rows:
+        found = recorded if recorded in (*LEVELS, "member") else _level(reading, campaign_id) if is_drawn else ""
+        if found:
+            made.append((str(campaign_id), first, last, found))
+    return made
+
+
+def _level(reading: Reading, campaign_id: str) -> str:
+    for level, table, column in (
+        ("group", "groups", "group_id"),
+        ("store", "stores", "store_id"),
+        ("staff", "groups", "owner_staff_id"),
+    ):
+        if (
+            reading.source.has(f"{table}.{column}")
+            and reading.engine.execute(
+                f"SELECT 1 FROM assignments AS a JOIN {table} AS t ON t.{column} = a.unit_id WHERE a.campaign_id = ? LIMIT 1",
+                [campaign_id],
+            ).fetchone()
+        ):
+            return level
+    return "member"
 
 
 def _window(reading: Reading, weeks: int) -> tuple[Period | None, bool]:
-    trials, latest = _trials(reading), None
+    trials, latest = [t for t in _trials(reading) if t[3] != "member"], None
     for back in range(BACK + 1):
         last = reading.as_of - timedelta(days=7 * back)
         first = last - timedelta(days=7 * weeks - 1)
         if first - timedelta(days=7 * weeks) < reading.source.first_day:
             break
         latest = latest or Period(first, last)
-        if not any(a <= last and b >= first for _, a, b in trials):
+        if not any(a <= last and b >= first for _, a, b, _ in trials):
             return Period(first, last), True
     return latest, False
 
@@ -226,8 +270,14 @@ def links(reading: Reading, level: str, treated: float) -> float:
 
 
 @remembered
-def leaving(reading: Reading) -> pd.DataFrame:
-    """Return who left, by group and week of the last 8 weeks: ``n`` present when the week began, ``sum`` and ``sum_sq`` who left in it."""
+def leaving(reading: Reading, level: str = "group") -> pd.DataFrame:
+    """Return who left, by group, owner or store, and week of the last 8 weeks: ``n`` present when the week began, ``sum`` and ``sum_sq`` who left."""
+    _known(level)
+    unit = {
+        "group": "group_id",
+        "store": "store_id",
+        "staff": "(SELECT any_value(owner_staff_id) FROM groups WHERE group_id = f.group_id)",
+    }[level]
     parts = []
     for back in range(LEAVING_WEEKS):
         last = reading.as_of - timedelta(days=7 * back)
@@ -235,13 +285,13 @@ def leaving(reading: Reading) -> pd.DataFrame:
         if first < reading.source.first_day:
             break
         parts.append(f"""
-            SELECT group_id, DATE '{first}' AS week_on, count(*) AS n, sum(CASE WHEN left_on <= DATE '{last}' THEN 1 ELSE 0 END) AS gone
-            FROM membership_facts WHERE joined_on < DATE '{first}' AND (left_on IS NULL OR left_on >= DATE '{first}')
-            {"AND store_id = $store" if reading.store else ""} GROUP BY group_id""")
+            SELECT {unit} AS unit_id, DATE '{first}' AS week_on, count(*) AS n, sum(CASE WHEN left_on <= DATE '{last}' THEN 1 ELSE 0 END) AS gone
+            FROM membership_facts AS f WHERE joined_on < DATE '{first}' AND (left_on IS NULL OR left_on >= DATE '{first}')
+            {"AND store_id = $store" if reading.store else ""} GROUP BY 1""")
     if not parts:
         return pd.DataFrame(columns=["n", "sum", "sum_sq"])
     frame = reading.engine.execute(
-        f"SELECT * FROM ({' UNION ALL '.join(parts)}) AS weeks ORDER BY week_on, group_id",
+        f"SELECT * FROM ({' UNION ALL '.join(parts)}) AS weeks ORDER BY week_on, unit_id",
         {"store": reading.store} if reading.store else None,
     ).df()
     gone = frame["gone"].astype(float)
@@ -255,28 +305,66 @@ def held_out(level: str, unit_ids: Sequence[str]) -> set[str]:
     return {u.removeprefix("group:") for u in policy.holdouts(policy.policy(), (f"group:{u}" for u in unit_ids))}
 
 
+def held_inside(reading: Reading, level: str, unit_ids: Sequence[str]) -> dict[str, str]:
+    """Return the groups of the brand's permanent holdout that belong to owners or stores, and to which: they must stay without posts.
+
+    Groups dissolved by the reading's day are left out. Empty for groups themselves: see :func:`held_out`.
+    """
+    _known(level)
+    column = {"staff": "owner_staff_id", "store": "store_id"}.get(level)
+    if column is None or reading.source.missing(f"groups.{column}"):
+        return {}
+    rows = reading.engine.execute(f"""
+        SELECT group_id, {column} FROM groups WHERE {column} IS NOT NULL
+          AND (dissolved_at IS NULL OR CAST(dissolved_at AS DATE) > DATE '{reading.as_of}') ORDER BY group_id""").fetchall()
+    wanted = set(unit_ids)
+    inside = {str(group): str(unit) for group, unit in rows if str(unit) in wanted}
+    kept = policy.holdouts(policy.policy(), (f"group:{g}" for g in inside))
+    return {g: u for g, u in inside.items() if f"group:{g}" in kept}
+
+
+def has_run(reading: Reading, campaign_id: str) -> bool:
+    """Return whether the source records who was assigned to a campaign of this id."""
+    if not reading.source.has("assignments"):
+        return False
+    return reading.engine.execute("SELECT 1 FROM assignments WHERE campaign_id = ? LIMIT 1", [campaign_id]).fetchone() is not None
+
+
 def busy(reading: Reading, level: str, first: date, last: date, unit_ids: Sequence[str], except_for: str = "") -> dict[str, str]:
     """Return those of `unit_ids` that stand in a campaign, other than `except_for`, which overlaps the days, and its id.
 
-    A store's campaign holds all its groups and their owners; a group's holds its owner and its store.
+    A store's campaign holds all its groups and their owners; a group's holds its owner and its store; a campaign drawn over members holds
+    every group in which one of them is on the reading's day, its owner, and the members' home stores.
     """
     _known(level)
     if reading.source.missing("campaigns", "assignments"):
         return {}
-    running = [i for i, a, b in _trials(reading) if a <= last and b >= first and i != except_for]
-    if not running:
-        return {}
-    tied = reading.engine.execute("""
-        SELECT a.campaign_id, a.unit_id, c.assigned_level, g.group_id, g.owner_staff_id, g.store_id
-        FROM assignments AS a JOIN campaigns AS c ON c.campaign_id = a.campaign_id
-        LEFT JOIN groups AS g ON (c.assigned_level = 'group' AND g.group_id = a.unit_id)
-             OR (c.assigned_level = 'staff' AND g.owner_staff_id = a.unit_id) OR (c.assigned_level = 'store' AND g.store_id = a.unit_id)
-        ORDER BY a.campaign_id, a.unit_id, g.group_id""").df()
-    tied = tied[tied["campaign_id"].isin(running)]
+    running = {i: own for i, a, b, own in _trials(reading) if a <= last and b >= first and i != except_for}
     column = {"group": "group_id", "staff": "owner_staff_id", "store": "store_id"}[level]
     found: dict[str, str] = {}
-    for row in tied.itertuples():
-        unit = row.unit_id if row.assigned_level == level else getattr(row, column)
-        if isinstance(unit, str):
-            found.setdefault(unit, row.campaign_id)
+    for campaign_id, own in sorted(running.items()):
+        for unit in _held_by(reading, campaign_id, own, level, column):
+            found.setdefault(unit, campaign_id)
     return {u: found[u] for u in sorted(set(unit_ids)) if u in found}
+
+
+def _held_by(reading: Reading, campaign_id: str, own: str, level: str, column: str) -> list[str]:
+    """Return the units of `level` that a campaign drawn over `own` holds."""
+    if own == level:
+        query = "SELECT DISTINCT unit_id FROM assignments WHERE campaign_id = ? ORDER BY 1"
+    elif own != "member":
+        key = {"group": "group_id", "staff": "owner_staff_id", "store": "store_id"}[own]
+        if reading.source.missing(f"groups.{key}", f"groups.{column}"):
+            return []
+        query = f"""SELECT DISTINCT g.{column} FROM assignments AS a JOIN groups AS g ON g.{key} = a.unit_id
+                    WHERE a.campaign_id = ? AND g.{column} IS NOT NULL ORDER BY 1"""
+    elif level == "store":
+        query = f"""SELECT DISTINCT h.unit_id FROM ({_members(level, reading.as_of)}) AS h
+                    JOIN assignments AS a ON a.unit_id = h.member_id WHERE a.campaign_id = ? ORDER BY 1"""
+    else:
+        day = reading.as_of
+        query = f"""SELECT DISTINCT {"s.group_id" if level == "group" else "g.owner_staff_id"} AS unit_id FROM membership_facts AS s
+                    LEFT JOIN groups AS g ON g.group_id = s.group_id JOIN assignments AS a ON a.unit_id = s.member_id
+                    WHERE a.campaign_id = ? AND s.joined_on <= DATE '{day}' AND (s.left_on IS NULL OR s.left_on > DATE '{day}')
+                    ORDER BY 1"""
+    return [str(row[0]) for row in reading.engine.execute(query, [campaign_id]).fetchall() if row[0] is not None]

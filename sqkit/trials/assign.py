@@ -6,7 +6,7 @@ import csv
 import hashlib
 import io
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -103,7 +103,8 @@ def assign(
     Returns
     -------
     Assignment
-        Within each stratum arms differ from their shares by less than one cluster, and so they do over all.
+        Two arms, or several of equal shares, differ from their shares by less than one cluster over all; with three or more unequal arms
+        the difference may exceed one cluster, in a stratum and over all.
 
     Raises
     ------
@@ -149,12 +150,17 @@ def assign(
     return Assignment(table, dict(shares), seed, campaign_id, digest(table))
 
 
-def to_csv(table: pd.DataFrame) -> str:
-    """Return the table as CSV, sorted by unit, with ``\\n`` ends: the same table always gives the same text."""
+def to_csv(table: pd.DataFrame, cell: Callable[[str], str] = str) -> str:
+    """Return the table as CSV, sorted by unit, with ``\\n`` ends: the same table always gives the same text.
+
+    `cell` says how a text is written (for a file that people open in a spreadsheet); rows are sorted by what they say, not by how it is
+    written.
+    """
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(COLUMNS)
-    writer.writerows(sorted(tuple(map(str, row)) for row in table[list(COLUMNS)].itertuples(index=False)))
+    rows = sorted(tuple(map(str, row)) for row in table[list(COLUMNS)].itertuples(index=False))
+    writer.writerows([cell(value) for value in row] for row in rows)
     return out.getvalue()
 
 

@@ -15,6 +15,7 @@ from typing import Literal
 import numpy as np
 
 from sqkit.errors import InputError, unknown
+from sqkit.trials import sequential
 
 __all__ = ["KINDS", "LEAST_ARM", "Trial", "detectable", "final_alpha", "needed_clusters", "power", "standard_error"]
 
@@ -148,31 +149,7 @@ def final_alpha(alpha: float, looks: int) -> float:
     """
     from scipy.special import ndtr
 
-    if looks <= 1:
-        return alpha
-    low, high = 0.0, 10.0
-    for _ in range(50):
-        middle = (low + high) / 2
-        low, high = (middle, high) if _crossing(middle, looks) > alpha else (low, middle)
-    return float(2 * ndtr(-high))
-
-
-def _crossing(c: float, looks: int, points: int = 401) -> float:
-    """Chance that ``|z_k| >= c sqrt(K / k)`` at any of K looks without an effect (Armitage, McPherson and Rowe 1969)."""
-    from scipy.special import ndtr
-
-    bound = c * math.sqrt(looks)  # on the scale of the sum of `looks` standard normal increments
-    grid = np.linspace(-bound, bound, points)
-    weight = np.full(points, grid[1] - grid[0])
-    weight[[0, -1]] /= 2
-    density = np.exp(-(grid**2) / 2) / math.sqrt(2 * math.pi)
-    crossed = 2 * ndtr(-bound)
-    step = np.exp(-((grid[:, None] - grid[None, :]) ** 2) / 2) / math.sqrt(2 * math.pi)
-    for _ in range(looks - 1):
-        mass = density * weight
-        crossed += float((mass * (ndtr(grid - bound) + ndtr(-bound - grid))).sum())
-        density = mass @ step
-    return float(crossed)
+    return alpha if looks <= 1 else float(2 * ndtr(-sequential.classical(looks, alpha=alpha)[-1]))
 
 
 def power(trial: Trial, lift: float) -> float:

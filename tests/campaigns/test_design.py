@@ -7,15 +7,17 @@ import math
 import sys
 from dataclasses import replace
 from datetime import date, datetime, timedelta
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
 import worlds
+from scipy.stats import binom
 
 from sqkit import cli, policy
 from sqkit.campaigns import design_view, units
-from sqkit.campaigns.design import WEEKS, design
+from sqkit.campaigns.design import WEEKS, _stop, design
 from sqkit.errors import InputError
 from sqkit.labels import phrases
 from sqkit.trials.power import Trial, detectable, power
@@ -86,6 +88,28 @@ def test_spill_counts_members_of_several_groups(by_hand):
 def test_leavers_count_in_their_week(by_hand):
     told = units.leaving(by_hand)
     assert told["sum"].sum() == 1 and (told["sum"] <= told["n"]).all()
+    # One store and one owner hold both groups: their rows of a week are the groups' together.
+    for level in ("store", "staff"):
+        whole = units.leaving(by_hand, level)
+        assert len(whole) < len(told) and whole[["n", "sum"]].sum().tolist() == told[["n", "sum"]].sum().tolist()
+
+
+def test_a_test_by_store_stops_at_the_spread_of_stores(planted, monkeypatch):
+    # Stores differ in how many leave a week, their groups no more than by chance. A bound for one week's look is crossed as often as it says.
+    n, runs, size = 12, 600, 600
+    rng = np.random.default_rng(1)
+
+    def weeks(rows: int) -> pd.DataFrame:
+        gone = rng.binomial(size, rng.beta(8, 392, rows)).astype(float)
+        return pd.DataFrame({"n": float(size), "sum": gone, "sum_sq": gone})
+
+    asked = []
+    monkeypatch.setattr("sqkit.campaigns.design.leaving", lambda reading, level: asked.append(level) or weeks(8 * n))
+    stop = _stop(planted, SimpleNamespace(level="store", n_clusters=n, weeks=4), 0.5)
+    assert asked == ["store"] and stop.base == pytest.approx(0.02, abs=0.003)
+    gaps = [(lambda x: x[: n // 2].mean() - x[n // 2 :].mean())((weeks(n)["sum"] / size).to_numpy()) for _ in range(runs)]
+    over = sum(g > stop.gap for g in gaps)
+    assert over / runs <= binom.ppf(0.99, runs, 0.05 / 4) / runs
 
 
 def test_too_few_and_too_short_are_said(by_hand):

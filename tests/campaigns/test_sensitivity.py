@@ -5,11 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.stats import binom
 
 from sqkit.campaigns.breakeven import break_even
 from sqkit.campaigns.model import Range
 from sqkit.campaigns.pilot import sample_value
-from sqkit.campaigns.sensitivity import delta_of_draws, sobol, sobol_of_draws, tornado
+from sqkit.campaigns.sensitivity import delta_of_draws, predicted, sobol, sobol_of_draws, tornado
 from sqkit.errors import InputError
 
 
@@ -113,3 +114,28 @@ def test_a_break_even_by_hand():
     assert break_even(lambda v: np.full(5, -1.0 - v), [0.0, 1.0]).state == "never_pays"
     with pytest.raises(InputError, match="two rising"):
         break_even(lambda v: noise, [1.0])
+
+
+def test_pure_noise_advises_no_pilot():
+    # Parameters that tell nothing of profit or orders: a pilot may be advised in 5% of the cases at most.
+    runs, piloted = 80, 0
+    for seed in range(runs):
+        rng = np.random.default_rng(seed)
+        parameters = pd.DataFrame(rng.standard_normal((400, 20)), columns=[f"p{i}" for i in range(20)])
+        profit = 0.1 + rng.standard_normal(400)
+        belief = predicted(parameters, 0.05 + 0.02 * profit + 0.01 * rng.standard_normal(400), seed=seed)
+        piloted += sample_value(belief, profit, 0.02, rng=rng).advice == "pilot"
+    assert piloted <= binom.ppf(0.99, runs, 0.05)
+
+
+def test_what_parameters_tell_is_believed_and_no_more():
+    rng = np.random.default_rng(5)
+    parameters = pd.DataFrame(rng.standard_normal((400, 20)), columns=[f"p{i}" for i in range(20)])
+    truth, noise = parameters["p3"].to_numpy(), rng.standard_normal(400)
+    belief = predicted(parameters, truth + 0.5 * noise)
+    assert np.corrcoef(belief, truth)[0, 1] > 0.9 and belief.std() < truth.std() * 1.05
+    assert predicted(parameters, noise).std() < 0.3  # nothing is told
+    found = sample_value(belief, 100 * truth, 0.1, rng=rng)
+    assert found.advice == "pilot" and found.sample > found.chance
+    # Worth of deciding with it: 100 times the unit normal loss at 0, less what the surface's error takes.
+    assert found.sample == pytest.approx(100 * LOSS[0.0], rel=0.25)
