@@ -94,7 +94,7 @@ def test_leavers_count_in_their_week(by_hand):
         assert len(whole) < len(told) and whole[["n", "sum"]].sum().tolist() == told[["n", "sum"]].sum().tolist()
 
 
-def test_a_test_by_store_stops_at_the_spread_of_stores(planted, monkeypatch):
+def test_a_test_by_store_stops_at_the_spread_of_stores(monkeypatch):
     # Stores differ in how many leave a week, their groups no more than by chance. A bound for one week's look is crossed as often as it says.
     n, runs, size = 12, 600, 600
     rng = np.random.default_rng(1)
@@ -105,7 +105,8 @@ def test_a_test_by_store_stops_at_the_spread_of_stores(planted, monkeypatch):
 
     asked = []
     monkeypatch.setattr("sqkit.campaigns.design.leaving", lambda reading, level: asked.append(level) or weeks(8 * n))
-    stop = _stop(planted, SimpleNamespace(level="store", n_clusters=n, weeks=4), 0.5)
+    reading = SimpleNamespace(source=SimpleNamespace(missing=lambda *_: ()))
+    stop = _stop(reading, SimpleNamespace(level="store", n_clusters=n, weeks=4), 0.5)
     assert asked == ["store"] and stop.base == pytest.approx(0.02, abs=0.003)
     gaps = [(lambda x: x[: n // 2].mean() - x[n // 2 :].mean())((weeks(n)["sum"] / size).to_numpy()) for _ in range(runs)]
     over = sum(g > stop.gap for g in gaps)
