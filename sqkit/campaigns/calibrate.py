@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from sqkit.campaigns import calibrate_moments as moments
-from sqkit.campaigns import calibrate_posts, calibrate_season, calibrate_windows
+from sqkit.campaigns import calibrate_posts, calibrate_referrals, calibrate_season, calibrate_windows
 from sqkit.campaigns import calibrate_rates as rates
 from sqkit.campaigns.model import Calibration, Population, Range
 from sqkit.errors import InputError
@@ -51,6 +51,8 @@ class Calibrated:
         Past windows that the baseline looks back.
     correction : {"none", "drift", "season", "both"}
         What the baseline was corrected by because past windows were forecast better so: a lasting error, the year before, or both.
+    of_brand : tuple of str
+        Parameters that the store of the reading cannot tell and that are the whole brand's; () for a brand.
     """
 
     population: Population
@@ -58,6 +60,7 @@ class Calibrated:
     windows: pd.DataFrame
     depth: int
     correction: str = "none"
+    of_brand: tuple[str, ...] = ()
 
 
 def calibrate(reading: Reading, *, weeks: int = 4, parts: tuple[str, ...] = PARTS) -> Calibrated:
@@ -113,15 +116,14 @@ def _calibrate(reading: Reading, weeks: int, parts: tuple[str, ...]) -> Calibrat
     made = made.merge(calibrate_windows.held_groups(reading), on="group_id", how="left")
     made[["capacity", "present"]] = made[["capacity", "present"]].fillna(0).astype(int)
     made = made.sort_values(["store_id", "group_id", "segment"], ignore_index=True)
-    known, notes = _parameters(reading, past, replace(tested, windows=windows), weeks, has_orders, parts)
-    return Calibrated(
-        Population(made, reading.as_of, reading.currency), Calibration(known, notes), windows, tested.depth, season.kind
-    )
+    known, notes, of_brand = _parameters(reading, past, replace(tested, windows=windows), weeks, has_orders, parts)
+    population = Population(made, reading.as_of, reading.currency)
+    return Calibrated(population, Calibration(known, notes), windows, tested.depth, season.kind, of_brand)
 
 
 def _parameters(
     reading: Reading, past: pd.DataFrame, tested: moments.Backtest, weeks: int, has_orders: bool, parts: tuple[str, ...]
-) -> tuple[dict[str, Range], tuple[str, ...]]:
+) -> tuple[dict[str, Range], tuple[str, ...], tuple[str, ...]]:
     found: dict[str, Range | None] = {}
     notes: list[str] = []
     if not has_orders:
@@ -134,7 +136,7 @@ def _parameters(
         "money": lambda: rates.money(reading, past),
         "posts": lambda: calibrate_posts.per_post(reading) | calibrate_posts.within_effects(reading),
         "coupons": lambda: {"coupon.redeemed_share": rates.coupons(reading)},
-        "referrals": lambda: rates.referrals(reading, past, weeks),
+        "referrals": lambda: {} if reading.store else calibrate_referrals.referrals(reading, past, weeks),
         "points": lambda: rates.points(reading, weeks),
     }
     for part in PARTS:
@@ -145,9 +147,31 @@ def _parameters(
     else:
         notes.append("calibration_note_no_groups")
     found |= _shocks(tested, notes) if has_orders else {}
+    of_brand = _of_brand(reading, found, notes, weeks, parts)
+    found["referral.inviter_share"] = calibrate_referrals.inviters(found)
     covered = {name for note in notes for name in COVERS.get(note, ())}
     notes += [f"calibration_lacks_{name.replace('.', '_')}" for name in NOTED if found.get(name) is None and name not in covered]
-    return {k: v for k, v in found.items() if v is not None}, tuple(dict.fromkeys(notes))
+    return {k: v for k, v in found.items() if v is not None}, tuple(dict.fromkeys(notes)), of_brand
+
+
+def _of_brand(
+    reading: Reading, found: dict[str, Range | None], notes: list[str], weeks: int, parts: tuple[str, ...]
+) -> tuple[str, ...]:
+    """Fill in what one store cannot tell with what the whole brand knows; return the names."""
+    if not reading.store:
+        return ()
+    known = calibrate(replace(reading, store=""), weeks=weeks, parts=parts).calibration.parameters
+    own = found.get("shock_brand_sd")
+    if own is not None and own.origin == "data":  # the level of this store's windows: its swing around the brand is in it
+        found["shock_store_sd"] = Range(0.0, 0.0, 0.0, "positive", "data", own.n, "shock_store_sd")
+    taken = tuple(k for k, r in known.items() if r.origin == "data" and ((f := found.get(k)) is None or f.origin != "data"))
+    found |= {name: known[name] for name in taken}
+    for note, name in (("calibration_note_few_windows", "shock_brand_sd"), ("calibration_note_no_groups", "quit_week")):
+        if note in notes and name in taken:
+            notes.remove(note)
+    if taken:
+        notes.append("calibration_note_of_brand")
+    return tuple(name for name in taken if name != "referral.inviter_share")
 
 
 def _shocks(tested: moments.Backtest, notes: list[str]) -> dict[str, Range | None]:

@@ -1,4 +1,4 @@
-"""Rates and shares of the user's own data that need no groups: money, coupons, referrals, points; and how windows swing around them."""
+"""Rates and shares of the user's own data that need no groups: money, coupons, points; and how windows swing around them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from sqkit.campaigns.calibrate_windows import but_accounts
 from sqkit.campaigns.model import Z90, Range
 from sqkit.reading import Reading
 
-__all__ = ["coupons", "money", "points", "rate_range", "referrals", "windowed"]
+__all__ = ["coupons", "money", "points", "rate_range", "windowed"]
 
 DEFAULT_SPREAD = 0.15  # log sd of a rate between windows where too few windows tell it
 MOST_SHARE = 0.25  # what the mechanic accepts; more would mean that nearly everybody stands at the critical point
@@ -128,50 +128,6 @@ def coupons(reading: Reading) -> Range | None:
                      WHERE CAST(c.issued_at AS DATE) > DATE '{day}' - 425 AND CAST(c.issued_at AS DATE) <= DATE '{day}' - 60""",
         "proportion", "coupon_redeemed_share",
     )  # fmt: skip
-
-
-def referrals(reading: Reading, past: pd.DataFrame, weeks: int) -> dict[str, Range | None]:
-    """Return successful referrals a member and week, and what those who were brought order in their first 90 days."""
-    if not reading.source.has("referrals"):
-        return {}
-    return {"referral_week": _referral_week(reading, past, weeks), "referral.joiner_orders_week": _joiners(reading)}
-
-
-def _joiners(reading: Reading) -> Range | None:
-    day = reading.as_of
-    return ratio(
-        reading, f"""SELECT coalesce(m.cluster_id, concat('member:', r.member_id)) AS cluster_id, 1 AS n, coalesce(o.n, 0) AS num, 90 / 7.0 AS den
-                     FROM (SELECT invited_member_id AS member_id, min(CAST(referred_at AS DATE)) AS on_day FROM referrals GROUP BY 1) AS r
-                     LEFT JOIN member_facts AS m ON m.member_id = r.member_id
-                     LEFT JOIN (
-                         SELECT f.member_id, count(*) AS n FROM order_facts AS f
-                         JOIN (SELECT invited_member_id, min(CAST(referred_at AS DATE)) AS on_day FROM referrals GROUP BY 1) AS j
-                           ON j.invited_member_id = f.member_id
-                         WHERE f.ordered_on >= j.on_day AND f.ordered_on < j.on_day + 90 GROUP BY f.member_id
-                     ) AS o ON o.member_id = r.member_id
-                     WHERE r.on_day <= DATE '{day}' - 90 AND r.on_day > DATE '{day}' - 455 AND {but_accounts(reading, "r.member_id")}""",
-        "ratio", "joiner_orders",
-    )  # fmt: skip
-
-
-def _referral_week(reading: Reading, past: pd.DataFrame, weeks: int) -> Range | None:
-    """Successful referrals a member and week, without windows in which a referral campaign ran."""
-    if past.empty or reading.store:
-        return None
-    days = reading.engine.execute(f"""
-        SELECT CAST(referred_at AS DATE) AS on_day, count(*) AS n, count(campaign_id) AS n_campaign FROM referrals
-        WHERE CAST(referred_at AS DATE) <= DATE '{reading.as_of}' GROUP BY on_day ORDER BY on_day""").df()
-    if days.empty:
-        return None
-    heads = past.groupby("origin_on")["n_members"].sum().sort_index()
-    begin = pd.to_datetime(heads.index).to_numpy()
-    place = np.searchsorted(begin, pd.to_datetime(days["on_day"]).to_numpy(), side="left") - 1
-    inside = place >= 0
-    counts = np.bincount(place[inside], days["n"].to_numpy(float)[inside], len(heads))
-    pushed = np.bincount(place[inside], days["n_campaign"].to_numpy(float)[inside], len(heads)) > 0
-    first = np.flatnonzero(counts > 0)
-    keep = ~pushed & (np.arange(len(heads)) > (first[0] if len(first) else 0))
-    return rate_range(counts[keep], heads.to_numpy(float)[keep] * weeks, "referral_week")
 
 
 def points(reading: Reading, weeks: int) -> dict[str, Range | None]:

@@ -45,10 +45,10 @@ def known_rows(made: Calibrated, lang: Lang, mechanic_ids: Iterable[str] = ()) -
     """Return one table row per parameter: those of the data first, in the order they were asked for."""
     used = used_ranges(made, mechanic_ids)
     rows = sorted(used.items(), key=lambda item: item[1].origin != "data")
-    return [_row(name, known, lang, made.population.currency) for name, known in rows]
+    return [_row(name, known, lang, made.population.currency, name in made.of_brand) for name, known in rows]
 
 
-def _row(name: str, known: Range, lang: Lang, currency: str) -> dict:
+def _row(name: str, known: Range, lang: Lang, currency: str, is_of_brand: bool) -> dict:
     metric, display, change = _shown(name, known)
     ends = sorted((change(known.low), change(known.high)))
     return {
@@ -56,7 +56,7 @@ def _row(name: str, known: Range, lang: Lang, currency: str) -> dict:
         "value": number(change(known.value), metric, display, lang, currency),
         "range": raw("") if known.is_fixed else interval(*ends, metric, display, lang, currency),
         "n": labels.count(round(known.n), lang) if np.isfinite(known.n) else raw("–"),
-        "origin": phrase(f"calibration_origin_{known.origin}", lang),
+        "origin": phrase(f"calibration_origin_{'brand' if is_of_brand else known.origin}", lang),
     }
 
 

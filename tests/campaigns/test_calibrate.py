@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import date, datetime, timedelta
 from itertools import count
 
@@ -11,11 +12,13 @@ import pytest
 import worlds
 
 from sqkit.campaigns import calibrate_moments as moments
-from sqkit.campaigns import calibrate_posts, calibrate_windows, calibration_view
+from sqkit.campaigns import calibrate_posts, calibrate_referrals, calibrate_windows, calibration_view
 from sqkit.campaigns.calibrate import calibrate
 from sqkit.campaigns.calibrate_points import balances_sql, points_population
 from sqkit.campaigns.calibrate_rates import rate_range
 from sqkit.campaigns.calibrate_season import adjusted, season_index
+from sqkit.campaigns.model import Constraints, Plan, Range, Step
+from sqkit.campaigns.simulate import simulate
 from sqkit.errors import InputError
 
 FIRST, LAST, AS_OF = date(2024, 1, 1), date(2025, 3, 31), date(2025, 2, 28)
@@ -378,3 +381,45 @@ def test_the_view_names_every_parameter(demo, lang):
     chart = calibration_view.backtest_rows(made, lang)
     assert len(chart) == 2 * len(made.windows)
     assert len(calibration_view.calibration_notes(made, lang)) == len(made.calibration.notes) + len(calibration_view.MISSING)
+
+
+def test_the_model_brings_the_brands_own_referrals_and_a_drive_their_multiple(demo):
+    """Twice as many as usual, nobody for the reward only: what the drive adds is what a usual month brings, counted in the data."""
+    made = calibrate(demo)
+    settings = {"drive_multiple": Range.fixed(2.0, "positive"), "freeloader_share": Range.fixed(0.0, "share")}
+    drive = Plan("drive", (Step("referral", weeks=4, settings=settings),), Constraints.off(), weeks=4)
+    draws = simulate(made.population, made.calibration, drive, draws=400, rng=np.random.default_rng(3)).draws
+    windows = [demo.as_of - timedelta(days=28 * k) for k in range(4)]
+    counted = [
+        demo.engine.execute(f"""SELECT count(*) FROM referrals WHERE CAST(referred_at AS DATE) > DATE '{b}'
+                                AND CAST(referred_at AS DATE) <= DATE '{a}'""").fetchone()[0]
+        for a, b in zip(windows[:-1], windows[1:], strict=True)
+    ]
+    assert draws["gained"].median() == pytest.approx(np.mean(counted), rel=0.5)  # some twenty were counted
+    none = replace(drive, steps=(replace(drive.steps[0], settings=settings | {"drive_multiple": Range.fixed(1.0, "positive")}),))
+    assert simulate(made.population, made.calibration, none, draws=50, rng=np.random.default_rng(3)).draws["gained"].max() == 0
+
+
+def test_inviters_are_solved_from_the_rate(demo):
+    """A response of 5% of 4 + 1 posts without fatigue, all confirmed in time, K = 0.25 over two generations: 0.05 x 0.3125 per inviter."""
+    exact = {
+        "referral_week": Range(0.00125, 0.001, 0.0015, "positive", "data", 9.0), "referral.invited_mean": Range.fixed(0.25, "positive"),
+        "referral.freeloader_share": Range.fixed(0.0, "share"), "response_share": Range.fixed(0.05, "share"),
+        "confirmed_share": Range.fixed(1.0, "share"), "late_share": Range.fixed(0.0, "share"),
+        "posts_week": Range.fixed(4.0, "positive"), "fatigue_effect": Range.fixed(0.0, "positive"),
+    }  # fmt: skip
+    assert calibrate_referrals.inviters(exact).value == pytest.approx(0.00125 / (0.05 * 0.3125))
+    assert calibrate_referrals.inviters(exact | {"referral_week": None}) is None
+
+
+def test_a_store_takes_what_it_cannot_tell_from_the_brand(demo):
+    store = demo.source.stores()[0][0]
+    whole, own = calibrate(demo), calibrate(replace(demo, store=store))
+    assert "referral_week" in own.of_brand and whole.of_brand == ()
+    for name in own.of_brand:
+        assert own.calibration.parameters[name] == whole.calibration.parameters[name]
+    assert "calibration_note_of_brand" in own.calibration.notes and "calibration_lacks_referral_week" not in own.calibration.notes
+    told = [n for n, r in whole.calibration.parameters.items() if r.origin == "data"]
+    assert all(own.calibration.parameters[n].origin == "data" for n in told)
+    rows = calibration_view.known_rows(own, "en", ["referral"])
+    assert any(r["origin"].plain == "the whole brand's data" for r in rows)
