@@ -57,15 +57,17 @@ def _near(world: World, turn: Turn) -> list[np.ndarray]:
 def letters(world: World, turn: Turn, stage: Stage) -> None:
     """Draw who redeems because of the offers, by group A to D, pay the offers, and book the points that are burnt.
 
-    Where the population knows letters, each cell has its own and its ``redeem_week``, the weekly chance of redeeming anyway; else members
-    of all cells are A to D with the parameters' shares. A member of group x reached by a post redeems with chance
+    Where the population knows letters, each cell has its own and its ``redeem_week``, the weekly chance of redeeming anyway, times the
+    drawn ``redeem_week`` over what it was drawn around (over the cells' mean for one that the user chose): cells tell who redeems more, the
+    range how sure that is. Else members of all cells are A to D with the parameters' shares. A member of group x reached by a post redeems with chance
     ``lift_x`` times the usual one; the surplus is the campaign's. Those who redeem anyway get the offer too. Each member once. A lift below 1 costs ``harm`` orders per redemption that
     is missing. The offer of
     A is paid first when the budget runs out. Points burnt are a cost outside the budget: they are owed already.
     """
     rng, cells, values = world.rng, turn.cells, turn.values
     known, redeem = world.plan.letter[cells], world.plan.redeem[cells]
-    usual = np.where(np.isfinite(redeem), redeem, 0.0) + ~np.isfinite(redeem) * values["redeem_week"][:, None]
+    drawn = values["redeem_week"][:, None]
+    usual = np.where(np.isfinite(redeem), np.nan_to_num(redeem) * _moved(world, turn), drawn)
     if (usual == usual[:, :1]).all():
         usual = usual[:, :1]
     seen = 1.0 if turn.seen is None else world.by_cell(turn.seen, cells)
@@ -101,6 +103,18 @@ def letters(world: World, turn: Turn, stage: Stage) -> None:
         kept += got
     turn.acts, turn.extra, turn.fresh = kept.copy(), kept.copy(), kept.copy()
     world.cost[:, turn.week] += kept * turn.read(stage, "points")
+
+
+def _moved(world: World, turn: Turn) -> np.ndarray | float:
+    """Return by what the cells' rates of redeeming anyway are multiplied (draws, 1): 1 where the parameter stands at its centre."""
+    letter, redeem, n = (x[turn.cells] for x in (world.plan.letter, world.plan.redeem, world.plan.n))
+    near = np.isfinite(redeem) & ((letter < 0) | (letter < len(LETTERS)))
+    if not near.any():
+        return 1.0
+    centre = turn.centres.get("redeem_week", float("nan"))
+    if np.isnan(centre):
+        centre = float(np.average(redeem[near], weights=n[near]))
+    return turn.values["redeem_week"][:, None] / centre if centre > 0 else 1.0
 
 
 def _hazard(world: World, turn: Turn, rate: np.ndarray, more: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:

@@ -68,7 +68,7 @@ def simulate(
     refuse(population, calibration, plan, known, draws)
     seed = int(rng.integers(2**63))
     shared = {name: _drawn(name, calibration.get(name, p.default), seed, draws) for name, p in general().items()}
-    steps, drawn = _steps(calibration, plan, known, shared, seed, draws)
+    steps, drawn, centres = _steps(calibration, plan, known, shared, seed, draws)
     kinds = {kind for step in plan.steps for kind in known[step.mechanic].kinds()}
     cells = layout(
         population, plan, _stream(seed, "treated"), keeps_groups=bool(kinds & NEEDS_GROUPS), keeps_letters="letters" in kinds,
@@ -81,7 +81,7 @@ def simulate(
     state = world(cells, plan.constraints, caps[0], level, weeks, _stream(seed, "world"))
     for week in range(weeks):
         state.cap = caps[week]
-        _week(state, plan, known, steps, shared, np.minimum(shared["posts_week"], state.cap), week)
+        _week(state, plan, known, steps, centres, shared, np.minimum(shared["posts_week"], state.cap), week)
     return _forecast(state, shared, pd.DataFrame({**shared, **drawn}))
 
 
@@ -116,17 +116,19 @@ def _drawn(name: str, known: Range, seed: int, draws: int) -> np.ndarray:
 
 def _steps(
     calibration: Calibration, plan: Plan, known: Mapping[str, Mechanic], shared: Mapping[str, np.ndarray], seed: int, draws: int
-) -> tuple[list[dict[str, np.ndarray]], dict[str, np.ndarray]]:  # fmt: skip
-    """Draw the parameters of every step; steps of one mechanic share what they do not set themselves."""
+) -> tuple[list[dict[str, np.ndarray]], dict[str, np.ndarray], list[dict[str, float]]]:  # fmt: skip
+    """Draw the parameters of every step, and say around what; steps of one mechanic share what they do not set themselves."""
     drawn: dict[str, np.ndarray] = {}
-    made = []
+    made, centres = [], []
     for i, step in enumerate(plan.steps):
         mechanic = known[step.mechanic]
-        values = dict(shared)
+        values, around = dict(shared), {}
         for name, parameter in mechanic.parameters.items():
             if name not in step.settings:
+                believed = calibration.get(parameter.id, parameter.default)
+                around[name] = float("nan") if believed.origin == "chosen" else believed.value
                 if parameter.id not in drawn:
-                    drawn[parameter.id] = _drawn(parameter.id, calibration.get(parameter.id, parameter.default), seed, draws)
+                    drawn[parameter.id] = _drawn(parameter.id, believed, seed, draws)
                 values[name] = drawn[parameter.id]
         is_one = sum(s.mechanic == step.mechanic for s in plan.steps) == 1
         for name, given in step.settings.items():
@@ -134,12 +136,13 @@ def _steps(
             chosen = given if isinstance(given, Range) else Range.fixed(float(given))
             values[name] = drawn[full if is_one else f"{full}@{i + 1}"] = _drawn(full, chosen, seed, draws)
         made.append(values)
-    return made, drawn
+        centres.append(around)
+    return made, drawn, centres
 
 
 def _week(
-    state: World, plan: Plan, known: Mapping[str, Mechanic], steps: list[dict[str, np.ndarray]], shared: Mapping[str, np.ndarray],
-    usual: np.ndarray, week: int,
+    state: World, plan: Plan, known: Mapping[str, Mechanic], steps: list[dict[str, np.ndarray]], centres: list[dict[str, float]],
+    shared: Mapping[str, np.ndarray], usual: np.ndarray, week: int,
 ) -> None:  # fmt: skip
     """Run the stages of a week: how many posts there are, then events, then offers, then what displaced posts would have sold, then who leaves."""
     running = []
@@ -167,7 +170,7 @@ def _week(
     running.sort(key=lambda row: not known[plan.steps[row[0]].mechanic].is_event)
     for i, age, stages in running:
         cells, after = state.plan.targets[i], known[plan.steps[i].mechanic].after_weeks
-        turn = Turn(i, steps[i], week, age, after, cells, factor, kept, state.draws)
+        turn = Turn(i, steps[i], week, age, after, cells, factor, kept, state.draws, centres[i])
         for stage in stages:
             KINDS[stage.kind](state, turn, stage)
     displace(state, week, np.maximum(asked - state.cap, 0), shared)

@@ -30,6 +30,8 @@ class Turn:
         Posts of the week against the usual ones.
     kept_posts : (draws, units or 1) array
         Share of the planned posts that the cap lets through.
+    centres : mapping of str to float
+        What a parameter was drawn around; NaN for one that the user chose.
     sent : (draws, units or 1) array
         Posts that went out; before a `post` stage none is needed and the offer is open to all.
     worth, tired, seen : arrays
@@ -50,6 +52,7 @@ class Turn:
     factor: np.ndarray
     kept_posts: np.ndarray
     draws: int
+    centres: Mapping[str, float] = field(default_factory=dict)
     sent: np.ndarray | None = None
     worth: np.ndarray | None = None
     seen: np.ndarray | None = None

@@ -471,10 +471,24 @@ def test_cells_that_know_their_points_group_use_it():
     population.cells["letter"] = population.cells["segment"].map({"A_x": "A", "B_x": "B", "none": ""})
     population.cells["redeem_week"] = population.cells["segment"].map({"A_x": 0.1, "B_x": 0.05, "none": 0.5})
     told = points(lift_a=2.0, lift_b=3.0)
-    made = run(population, told, Step("points_threshold", weeks=4, settings={"critical_scale": 1})).draws
+    # The rate that was chosen is the mean of A and B, 7.5%: cells are as they are.
+    step = Step("points_threshold", weeks=4, settings={"critical_scale": 1, "redeem_week": 0.075})
+    made = run(population, told, step).draws
     a, b = 0.1 * 1.0, 0.05 * 2.0
     mean = 12_000 * (1 - (1 - a / 2) * (1 - a) ** 2) + 12_000 * (1 - (1 - b / 2) * (1 - b) ** 2)
     assert np.mean(made["activated"]) == pytest.approx(mean, rel=0.015)
+    # Chosen half as high: so are the cells'.
+    low = run(population, told, Step("points_threshold", weeks=4, settings={"critical_scale": 1, "redeem_week": 0.0375})).draws
+    a, b = a / 2, b / 2
+    mean = 12_000 * (1 - (1 - a / 2) * (1 - a) ** 2) + 12_000 * (1 - (1 - b / 2) * (1 - b) ** 2)
+    assert np.mean(low["activated"]) == pytest.approx(mean, rel=0.02)
+    # A rate known within a factor of 2 either way leaves the count of redeemers as uncertain, around the cells' own rates.
+    believed = {**told.parameters, "points_threshold.redeem_week": Range(0.002, 0.001, 0.004, "positive", "data", 50)}
+    population.cells["redeem_week"] /= 10
+    wide = run(population, Calibration(believed), Step("points_threshold", weeks=4, settings={"critical_scale": 1})).draws
+    low, mid, high = np.quantile(wide["activated"], [0.05, 0.5, 0.95])
+    assert mid == pytest.approx(12_000 * 2.5 * (0.01 + 0.01), rel=0.05)
+    assert low / mid == pytest.approx(0.5, rel=0.12) and high / mid == pytest.approx(2.0, rel=0.12)
 
 
 def test_the_relative_width_does_not_vanish_as_members_grow():
