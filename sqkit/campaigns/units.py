@@ -13,26 +13,15 @@ from sqkit.errors import InputError, unknown
 from sqkit.reading import Period, Reading, remembered
 
 __all__ = [
-    "ACCOUNT",
-    "LEVELS",
-    "METRICS",
-    "Moments",
-    "TestMetric",
-    "busy",
-    "has_run",
-    "held_inside",
-    "held_out",
-    "leaving",
-    "links",
-    "moments",
-    "units",
-]
+    "ACCOUNT", "LEVELS", "METRICS", "Moments", "TestMetric", "busy", "has_run", "held_inside", "held_out", "leaving", "links", "moments", "units",
+]  # fmt: skip
 
 LEVELS = ("group", "staff", "store")
 ACCOUNT = 0.05  # an id with a larger share of all orders is a till, not a member
 LEAST_ACCOUNT = 20  # orders, below which nobody is called a till
 BACK = 26  # weeks to go back for a window without a campaign
 LEAVING_WEEKS = 8
+DRAWN = (("group", "groups", "group_id"), ("store", "stores", "store_id"), ("staff", "groups", "owner_staff_id"))
 
 
 @dataclass(frozen=True)
@@ -148,11 +137,7 @@ def _trials(reading: Reading) -> list[tuple[str, date, date, str]]:
 
 
 def _level(reading: Reading, campaign_id: str) -> str:
-    for level, table, column in (
-        ("group", "groups", "group_id"),
-        ("store", "stores", "store_id"),
-        ("staff", "groups", "owner_staff_id"),
-    ):
+    for level, table, column in DRAWN:
         if (
             reading.source.has(f"{table}.{column}")
             and reading.engine.execute(
