@@ -103,9 +103,13 @@ def _calibrate(reading: Reading, weeks: int, parts: tuple[str, ...]) -> Calibrat
     tested = moments.backtest(past, weeks)
     windows = tested.windows
     index = calibrate_season.season_index(reading, [*windows["origin_on"], reading.as_of], weeks)
-    season = calibrate_season.adjusted(windows["error"].to_numpy(float), index[:-1], float(index[-1]))
-    windows = windows.assign(forecast=windows["forecast"] * np.exp(season.shifts), error=windows["error"] - season.shifts)
-    windows = windows.dropna(subset=["error"]).reset_index(drop=True)
+    by_depth = {
+        k: calibrate_season.adjusted(windows[f"error_{k}"].to_numpy(float), index[:-1], float(index[-1])) for k in moments.DEPTHS
+    }
+    season = by_depth[tested.depth]
+    shifts = np.array([by_depth[k].shifts[i] for i, k in enumerate(windows["looked"])], float)
+    windows = windows.assign(forecast=windows["forecast"] * np.exp(shifts), error=windows["error"] - shifts)
+    windows = windows[["origin_on", "actual", "forecast", "error", "noise"]]
     has_orders = reading.source.has("orders") and len(past) > 0
     if has_orders:
         latest = sorted(past["origin_on"].unique())[-tested.depth :]

@@ -11,7 +11,7 @@ from scipy.special import chdtri, ndtr, ndtri
 from sqkit.campaigns.model import Range
 from sqkit.stats.shrinkage import gamma_poisson
 
-__all__ = ["Backtest", "backtest", "cut_at_zero", "expected", "level_sd", "positive", "shared_sd"]
+__all__ = ["DEPTHS", "Backtest", "backtest", "cut_at_zero", "expected", "level_sd", "positive", "shared_sd"]
 
 DEPTHS = (1, 3, 6, 13)  # windows that a forecast may look back
 USUAL = 3
@@ -83,11 +83,12 @@ class Backtest:
     ----------
     windows : DataFrame
         One row per window, the earliest first: ``origin_on``, ``actual``, ``forecast`` (orders), ``error`` (log of their ratio),
-        ``noise`` (variance of the error from counting alone).
+        ``noise`` (variance of the error from counting alone), ``looked`` (windows looked back, chosen from what had been seen by then),
+        ``error_1`` ... (the error at each depth).
     cells : DataFrame
         The latest 9 per store and group: ``origin_on``, ``store_id``, ``group_id``, ``actual``, ``forecast``.
     depth : int
-        Windows that forecasts look back, chosen by the smallest squared error.
+        Windows that the coming forecast looks back, chosen by the smallest squared error.
     """
 
     windows: pd.DataFrame
@@ -107,13 +108,12 @@ def backtest(frame: pd.DataFrame, weeks: int) -> Backtest:
         forecast = _forecasts(heads, orders, depth)
         told = (actual > 0) & (forecast > 0)
         errors[depth] = forecast, np.log(np.where(told, actual, np.nan) / np.where(told, forecast, np.nan))
-    late = errors[USUAL][1][USUAL:]
-    depth = USUAL
-    if np.isfinite(late).sum() >= LEAST:
-        depth = min(DEPTHS, key=lambda k: float(np.nansum(errors[k][1][USUAL:] ** 2)))
-    forecast, error = errors[depth]
+    looked = _depths({k: e for k, (_, e) in errors.items()})
+    depth, at = int(looked[-1]), np.arange(len(days))
+    forecast, error = (np.array([errors[k][part][i] for i, k in zip(at, looked[:-1], strict=True)], float) for part in (0, 1))
     noise = squares / np.maximum(actual, 1) ** 2
     windows = pd.DataFrame({"origin_on": days, "actual": actual, "forecast": forecast, "error": error, "noise": noise})
+    windows = windows.assign(looked=looked[:-1], **{f"error_{k}": e for k, (_, e) in errors.items()})
     windows = windows.dropna(subset=["error"]).reset_index(drop=True)
     coded, place = _Coded.of(frame), np.searchsorted(days, frame["origin_on"].to_numpy()) if len(frame) else np.zeros(0, int)
     cells = []
@@ -126,6 +126,16 @@ def backtest(frame: pd.DataFrame, weeks: int) -> Backtest:
         cells.append(made.groupby(["origin_on", "store_id", "group_id"], as_index=False).sum())
     columns = ["origin_on", "store_id", "group_id", "actual", "forecast"]
     return Backtest(windows, pd.concat(cells, ignore_index=True) if cells else pd.DataFrame(columns=columns), depth)
+
+
+def _depths(errors: dict[int, np.ndarray]) -> np.ndarray:
+    """Return how far back each window's forecast looks, and last the coming one's: what erred least over the windows before it."""
+    n = len(errors[USUAL])
+    made = np.full(n + 1, USUAL)
+    for i in range(n + 1):
+        if np.isfinite(errors[USUAL][USUAL:i]).sum() >= LEAST:
+            made[i] = min(DEPTHS, key=lambda k, i=i: float(np.nansum(errors[k][USUAL:i] ** 2)))
+    return made
 
 
 def _forecasts(heads: np.ndarray, orders: np.ndarray, depth: int) -> np.ndarray:

@@ -14,7 +14,8 @@ from sqkit.reading.aligned import aligned_year_before
 
 __all__ = ["Adjusted", "adjusted", "season_index"]
 
-LEAST = 8  # windows that a correction is tested on
+FIT, LEAST = 4, 6  # windows that a correction is fitted to, and that it is scored on
+KINDS = {"none": (False, False), "drift": (True, False), "season": (False, True), "both": (True, True)}
 PENALTY = 0.05  # each fitted number must pay with this share of the squared error
 BASE_WEEKS = 24
 
@@ -29,7 +30,7 @@ class Adjusted:
     shift : float
         Added to the log forecast of the coming window.
     shifts : ndarray
-        The same for each past window, each fitted without it; NaN where the year before is not known and season is used.
+        The same for each past window, chosen and fitted from the windows before it.
     """
 
     kind: str
@@ -70,12 +71,12 @@ def season_index(reading: Reading, origins: Sequence[date], weeks: int) -> np.nd
 
 
 def adjusted(error: np.ndarray, index: np.ndarray, coming: float) -> Adjusted:
-    """Choose a correction by how well it would have forecast each past window without having seen it.
+    """Choose a correction by how well it would have forecast each past window from the windows before it.
 
     Parameters
     ----------
     error : array
-        Log of actual over forecast of past windows.
+        Log of actual over forecast of past windows, the earliest first.
     index : array
         :func:`season_index` of the same windows.
     coming : float
@@ -83,27 +84,43 @@ def adjusted(error: np.ndarray, index: np.ndarray, coming: float) -> Adjusted:
 
     Notes
     -----
-    Candidates: none; a constant (drift); the season's index times a slope between 0 and 1; both. Leave-one-out squared errors, each
-    fitted number charged 5%. Fewer than 8 windows are left as they are.
+    Candidates: none; a constant (drift); the season's index times a slope between 0 and 1; both. Each is fitted to the windows before
+    (at least 4), so that it is scored as it would be used; each fitted number is charged 5% of the squared error. The choice itself is made
+    anew at every window from the scores before it: errors after `shifts` are those of the whole procedure. Fewer than 6 scored
+    windows leave forecasts as they are. Rolling origin: Tashman 2000.
     """
-    n, plain = len(error), np.zeros(len(error))
-    if n < LEAST:
-        return Adjusted("none", 0.0, plain)
-    told = np.isfinite(index)
-    has_season = told.sum() >= LEAST and np.isfinite(coming)
-    rows = told if has_season else np.ones(n, bool)
-    best, best_loss = Adjusted("none", 0.0, plain), float((error[rows] ** 2).sum())
-    for kind, drift, season in (("drift", True, False), ("season", False, True), ("both", True, True)):
-        if season and not has_season:
+    error, index = np.asarray(error, float), np.r_[np.asarray(index, float), coming]
+    n = len(error)
+    tried = {
+        kind: np.array([_before(error, index, i, drift, season) for i in range(n + 1)]) for kind, (drift, season) in KINDS.items()
+    }
+    kinds = [_best(error, tried, i) for i in range(n + 1)]
+    shifts = np.array([tried[kind][i] for i, kind in enumerate(kinds)])
+    return Adjusted(kinds[-1], float(shifts[-1]), shifts[:-1])
+
+
+def _before(error: np.ndarray, index: np.ndarray, at: int, drift: bool, season: bool) -> float:
+    """Return the shift of window `at` fitted to the windows before it; NaN where they are too few."""
+    if not drift and not season:
+        return 0.0
+    use = np.isfinite(error[:at]) & (np.isfinite(index[:at]) if season else True)
+    if use.sum() < FIT or season and not np.isfinite(index[at]):
+        return np.nan
+    return _fit(error[:at][use], index[:at][use], float(index[at]), drift, season)
+
+
+def _best(error: np.ndarray, tried: dict[str, np.ndarray], at: int) -> str:
+    """Return what erred least, charged, over the windows before `at`; each is held against no correction on the same windows."""
+    best, best_gain = "none", 0.0
+    for kind, (drift, season) in KINDS.items():
+        rows = np.isfinite(tried[kind][:at]) & np.isfinite(error[:at])
+        if kind == "none" or not np.isfinite(tried[kind][at]) or rows.sum() < LEAST:
             continue
-        use = rows if season else np.ones(n, bool)
-        shifts = np.full(n, np.nan)
-        for i in np.flatnonzero(use):
-            others = use & (np.arange(n) != i)
-            shifts[i] = _fit(error[others], index[others], index[i], drift, season)
-        loss = float(((error - shifts)[rows] ** 2).sum()) * (1 + PENALTY * (drift + season))
-        if loss < best_loss:
-            best, best_loss = Adjusted(kind, _fit(error[use], index[use], coming, drift, season), shifts), loss
+        plain = float(np.mean(error[:at][rows] ** 2))
+        loss = float(np.mean((error[:at] - tried[kind][:at])[rows] ** 2)) * (1 + PENALTY * (drift + season))
+        gain = 1 - loss / plain if plain > 0 else 0.0
+        if gain > best_gain:
+            best, best_gain = kind, gain
     return best
 
 

@@ -347,6 +347,30 @@ def test_the_year_before_is_used_only_where_it_helps():
     assert adjusted(np.full(7, 0.5), np.full(7, np.nan), np.nan).kind == "none"
 
 
+@pytest.mark.parametrize("rho", [0.0, 0.6, 0.9])
+def test_the_error_told_is_not_below_that_of_the_next_window(rho):
+    """Levels that persist from window to window (AR(1), sd 0.1) and a season that means nothing: the procedure must not flatter itself."""
+    rng, n, told, true = np.random.default_rng(7), 20, [], []
+    for _ in range(400):
+        level, step = np.empty(n + 1), rng.normal(0, 0.1, n + 1)
+        level[0] = step[0]
+        for i in range(1, n + 1):
+            level[i] = rho * level[i - 1] + np.sqrt(1 - rho**2) * step[i]
+        index = np.where(np.arange(n + 1) < 6, np.nan, rng.normal(0, 0.15, n + 1))
+        made = adjusted(level[:-1], index[:-1], index[-1])
+        told.append(np.mean((level[:-1] - made.shifts) ** 2))
+        true.append((level[-1] - made.shift) ** 2)
+    assert np.sqrt(np.mean(told)) > 0.9 * np.sqrt(np.mean(true))
+
+
+def test_corrections_see_earlier_windows_only():
+    rng = np.random.default_rng(8)
+    error, index = rng.normal(0.2, 0.05, 16), rng.normal(0, 0.2, 16)
+    whole, cut = adjusted(error, index, 0.1), adjusted(error[:11], index[:11], index[11])
+    np.testing.assert_array_equal(whole.shifts[:11], cut.shifts)
+    assert whole.shifts[11] == cut.shift != 0
+
+
 def test_the_index_is_aligned_to_the_spring_festival(small):
     """14 months of orders: the year before is known for the last windows only, and is a ratio of counted orders."""
     made = season_index(small, [date(2024, 12, 31), date(2025, 2, 28)], 4)
