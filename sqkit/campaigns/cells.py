@@ -66,22 +66,22 @@ class Layout:
 
 def layout(
     population: Population, plan: Plan, rng: np.random.Generator, *, keeps_groups: bool, keeps_letters: bool = False,
-    most_units: int = MOST_UNITS, memory: dict | None = None,
+    most_units: int = MOST_UNITS, memory: dict | None = None, only_groups: tuple[bool, ...] = (),
 ) -> Layout:  # fmt: skip
     """Merge like cells of the treated groups.
 
     Whole groups are treated: `plan.treated_share` of them, drawn once per forecast. A group none of whose segments is a target is left out;
     the other segments of a treated group stay, since a post is read by all of it. With a `memory` of this population, what was merged for
-    the same segments is taken from it where all groups are treated.
+    the same segments is taken from it where all groups are treated. A step for which `only_groups` holds has no cells outside groups.
     """
     memory = {} if memory is None else memory
-    key = ("layout", tuple(frozenset(step.segments) for step in plan.steps), keeps_groups, keeps_letters, most_units)
+    key = ("layout", tuple(frozenset(step.segments) for step in plan.steps), keeps_groups, keeps_letters, most_units, only_groups)
     is_whole = plan.treated_share >= 1
     if is_whole and key in memory:
         return memory[key]
     if "numbered" not in memory:
         memory["numbered"] = _numbered(population.cells)
-    made = _merged(population.cells, memory["numbered"], plan, rng, keeps_groups, keeps_letters, most_units)
+    made = _merged(population.cells, memory["numbered"], plan, rng, keeps_groups, keeps_letters, most_units, only_groups)
     if is_whole:
         memory[key] = made
     return made
@@ -100,18 +100,23 @@ def _numbered(cells: pd.DataFrame) -> pd.DataFrame:
 
 def _merged(
     cells: pd.DataFrame, numbered: pd.DataFrame, plan: Plan, rng: np.random.Generator, keeps_groups: bool, keeps_letters: bool,
-    most_units: int,
+    most_units: int, only_groups: tuple[bool, ...],
 ) -> Layout:  # fmt: skip
     group, members = numbered["group"].to_numpy(), numbered["n"].to_numpy()
-    signature = np.zeros(len(cells), dtype=np.int64)
+    inside, signature = ~numbered["outside"].to_numpy(), np.zeros(len(cells), dtype=np.int64)
     for i, step in enumerate(plan.steps):
         hit = cells["segment"].isin(step.segments).to_numpy() if step.segments else np.ones(len(cells), bool)
+        if i < len(only_groups) and only_groups[i]:
+            hit = hit & inside
         signature |= hit.astype(np.int64) << i
     n_groups = group.max() + 1
     treated = np.ones(n_groups, bool)
     if plan.treated_share < 1:
         treated[:] = False
-        treated[rng.choice(n_groups, max(1, round(plan.treated_share * n_groups)), replace=False)] = True
+        for side in (inside, ~inside):  # a share of the groups, and of the stores' members outside
+            held = np.unique(group[side])
+            if len(held):
+                treated[rng.choice(held, max(1, round(plan.treated_share * len(held))), replace=False)] = True
     letter, redeem = np.full(len(cells), -1), np.full(len(cells), np.nan)
     if keeps_letters and "letter" in cells:
         letter = cells["letter"].map({x: i for i, x in enumerate("ABCD")}).fillna(4).to_numpy(np.int64)
@@ -119,6 +124,8 @@ def _merged(
         redeem = cells["redeem_week"].to_numpy(float)
     reached = np.zeros(n_groups, bool)
     reached[group[(signature > 0) & (members > 0)]] = True
+    if not (treated & reached).any():
+        reached[:] = True  # nobody is reached: the world goes its way
     frame = numbered.assign(signature=signature, letter=letter, burnt=members * redeem)[
         (treated & reached)[group] & (members > 0)
     ]

@@ -14,12 +14,14 @@ __all__ = ["KINDS", "mature_stores"]
 
 
 def uplift(world: World, turn: Turn, stage: Stage) -> None:
-    """Multiply the order rate of those whom a post reached by ``multiple``; the surplus is Poisson, and so is what is missing below 1.
+    """Multiply the order rate by ``multiple``; the surplus is Poisson, and so is what is missing below 1.
 
+    Of a group's members it moves those whom a post reached; who is in no group meets the prices in the shop.
     Extra orders of a week fall on members at random; who has not yet taken part in this step counts as activated.
     """
-    seen = None if turn.seen is None else turn.seen
-    usual, more = world.usual_orders(turn.cells, seen), turn.read(stage, "multiple") - 1
+    inside = world.plan.is_in_group[turn.cells]
+    usual = world.usual_orders(turn.cells[inside], turn.seen) + world.usual_orders(turn.cells[~inside])
+    more = turn.read(stage, "multiple") - 1
     extra = world.rng.poisson(usual * np.maximum(more, 0))
     if (more < 0).any():
         world.taken[:, turn.week] += world.rng.poisson(usual * np.maximum(-more, 0))

@@ -91,6 +91,11 @@ class Mechanic:
     def kinds(self) -> tuple[str, ...]:
         return tuple(stage.kind for stage in self.stages)
 
+    @property
+    def is_for_groups(self) -> bool:
+        """Whether it reaches only members of groups: it works through posts, and no prices of it stand in the shop (``uplift``)."""
+        return "post" in self.kinds() and "uplift" not in self.kinds()
+
 
 @cache
 def _shipped() -> tuple[dict[str, Parameter], dict[str, Mechanic]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import date, timedelta
 
 import numpy as np
@@ -59,7 +60,8 @@ def simulate(
     -----
     Counts are drawn exactly (binomial, hypergeometric, Poisson) over cells of like members, so cost does not grow with members; shocks are
     shared by brand, store and group over the whole window, so the relative width of a forecast does not vanish as members grow. Without a
-    campaign groups keep their size: only quits beyond the usual ones are counted. Not in the model: that members of a cell differ in how
+    campaign groups keep their size: only quits beyond the usual ones are counted. What is posted to groups reaches nobody outside them;
+    promotions, whose prices stand in the shop, meet all members of the stores. Unknown usual orders count as none, with a warning. Not in the model: that members of a cell differ in how
     readily they respond; that members whom more posts tire respond less to usual ones too; that people gained meet later steps of the plan.
     Usual posts that the campaign displaces under the message cap would have sold as much as usual: that is deducted. Events of a plan are part of it: compare with the same plan without them. A forecast is causal only as far as the calibration's
     parameters are. Sources: S2.10, S3.8, S4.2, S4.4.
@@ -72,7 +74,7 @@ def simulate(
     kinds = {kind for step in plan.steps for kind in known[step.mechanic].kinds()}
     cells = layout(
         population, plan, _stream(seed, "treated"), keeps_groups=bool(kinds & NEEDS_GROUPS), keeps_letters="letters" in kinds,
-        memory=memory,
+        memory=memory, only_groups=tuple(known[step.mechanic].is_for_groups for step in plan.steps),
     )  # fmt: skip
     shocks = _stream(seed, "shocks")
     level = levels(cells, shocks, shared["shock_brand_sd"], shared["shock_store_sd"], shared["shock_group_sd"])
@@ -82,7 +84,9 @@ def simulate(
     for week in range(weeks):
         state.cap = caps[week]
         _week(state, plan, known, steps, centres, shared, np.minimum(shared["posts_week"], state.cap), week)
-    return _forecast(state, shared, pd.DataFrame({**shared, **drawn}))
+    made = _forecast(state, shared, pd.DataFrame({**shared, **drawn}))
+    is_known = np.isfinite(population.cells.loc[population.cells["n_members"] > 0, "orders_week"].to_numpy(float)).all()
+    return made if is_known else replace(made, warnings=(*made.warnings, "mechanics_orders_unknown"))
 
 
 def horizon(plan: Plan, records: Mapping[str, Mechanic] | None = None) -> int:
@@ -152,6 +156,8 @@ def _week(
     for i, step in enumerate(plan.steps):
         age = week - step.first_week
         stages = [s for s in known[step.mechanic].stages if age >= 0 and runs(s, steps[i], age, step.weeks)]
+        if not len(state.plan.targets[i]):
+            continue  # nobody of its members is in a group
         if stages:
             running.append((i, age, stages))
         for stage in stages:

@@ -22,7 +22,7 @@ def post(world: World, turn: Turn, stage: Stage) -> None:
     """Write to the groups: what goes out is what staff confirm, in time or late, and what the budget pays.
 
     ``posts`` per week, ``share`` of the members they go to, ``late_worth`` of a late one. Each post costs ``contact_fen`` per member of the
-    step's cells. With a pooled unit, the share of groups that any post reached is taken from the share of posts that went out.
+    step's cells in groups. With a pooled unit, the share of groups that any post reached is taken from the share of posts that went out.
     """
     rng, groups = world.rng, world.plan.groups
     wanted = turn.read(stage, "posts", 1.0)[:, None] * turn.kept_posts
@@ -31,7 +31,7 @@ def post(world: World, turn: Turn, stage: Stage) -> None:
         sent = _confirmed(rng, wanted, turn.values["confirmed_share"][:, None], groups)
         worth = 1 - turn.values["late_share"] * (1 - turn.read(stage, "late_worth", "late_worth"))
     share = turn.read(stage, "share", 1.0)
-    cost = world.total(turn.cells, share=sent) * share * turn.values["contact_fen"]
+    cost = world.total(turn.cells[world.plan.is_in_group[turn.cells]], share=sent) * share * turn.values["contact_fen"]
     paid = np.clip(np.divide(np.maximum(world.budget, 0), cost, out=np.ones_like(cost), where=cost > 0), 0, 1)
     world.binds("budget", paid < 1)
     world.spend(turn.week, cost * paid)

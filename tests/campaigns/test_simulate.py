@@ -164,6 +164,59 @@ def test_stock_is_never_exceeded_and_is_shared_at_random():
     assert np.allclose(made["cost_fen"], 200 * spent)
 
 
+def half_outside(groups: int, each: int, **more) -> Population:
+    """So many groups, and as many members of each one's store in no group."""
+    made = people(groups, each, **more)
+    lone = made.cells.assign(group_id="").groupby(["store_id", "group_id", "segment"], as_index=False).agg(
+        {"n_members": "sum", "orders_week": "mean", "capacity": "first", "present": "first"}
+    )
+    return Population(pd.concat([made.cells, lone], ignore_index=True), made.as_of)
+
+
+def test_nobody_outside_groups_acts_on_a_post():
+    crowd = half_outside(6, 120, stores=2)
+    assert crowd.cells["n_members"].sum() == 1440 and (crowd.cells["group_id"] == "").sum() == 2
+    # Everybody in a group of 120 wants in: teams of 7 take 119 of them, in each of six groups.
+    told = known("group_buy", response_share=1.0, join_share=1.0, extra_share=1.0, team_size=7, pull_forward_share=0.0)
+    assert (run(crowd, told, Step("group_buy"), draws=50).draws["orders"] == 6 * 119).all()
+    told = known("group_buy", response_share=1.0, join_share=1.0, extra_share=1.0, team_size=121, pull_forward_share=0.0)
+    assert (run(crowd, told, Step("group_buy"), draws=50).draws["orders"] == 0).all()  # 360 outside fill no team either
+    wide = known("coupon", response_share=1.0, redeemed_share=1.0, extra_share=1.0, pull_forward_share=0.0, value_fen=1, contact_fen=0)
+    made = run(crowd, wide, Step("coupon"), draws=50).draws
+    assert (made["activated"] == 720).all() and (made["cost_fen"] == 720).all()
+    half = run(crowd, wide, Step("coupon"), draws=50, treated_share=0.5).draws
+    assert (half["activated"] == 360).all()  # three of six groups
+    many = run(half_outside(400, 5, stores=40), wide, Step("coupon"), draws=50).draws  # groups pooled by store
+    assert (many["activated"] == 2000).all()
+    lone = Population(crowd.cells[crowd.cells["group_id"] == ""].reset_index(drop=True), crowd.as_of)
+    nothing = run(lone, wide, Step("coupon"), draws=50).draws
+    assert (nothing[["activated", "orders", "cost_fen", "lost"]] == 0).all().all()
+    for name in ("red_packet", "check_in", "referral", "newcomer_conversion", "reactivation", "flash_sale", "points_threshold"):
+        step = Step(name, weeks=max(1, mechanics()[name].least_weeks))
+        free = {"covered_share": 0.0} if name == "flash_sale" else {}
+        found = run(lone, known(name, **free), step, draws=50).draws
+        assert (found[["activated", "orders", "gained", "cost_fen"]] == 0).all().all(), name
+
+
+def test_a_promotion_in_the_shop_meets_members_outside_groups():
+    crowd = half_outside(6, 1000, stores=2)
+    told = known(
+        "themed_promotion", order_multiple=1.5, covered_share=0.0, pull_forward_share=0.0, dependence_share=0.0, posts_week=1,
+        discount_share=0.0, contact_fen=10.0,
+    )  # fmt: skip
+    made = run(crowd, told, Step("themed_promotion")).draws
+    agrees(made["orders"], 12_000 * 0.1 * 0.5)
+    assert np.allclose(made["cost_fen"], 6000 * 10)  # posts go to groups only
+
+
+def test_unknown_usual_orders_are_named():
+    crowd = people(2, 100, ("a", "b"))
+    crowd.cells.loc[crowd.cells["segment"] == "b", "orders_week"] = np.nan
+    told = run(crowd, known("coupon"), Step("coupon"), draws=20)
+    assert told.warnings == ("mechanics_orders_unknown",) and not told.bound
+    assert run(people(2, 100), known("coupon"), Step("coupon"), draws=20).warnings == ()
+
+
 def test_orders_that_a_sale_is_credited_with_are_not_all_its_own():
     values = dict(response_share=0.2, order_share=0.5, order_multiple=1.0, pull_forward_share=0.0, posts_week=1, order_value_fen=5000)
     told = known("flash_sale", **values, order_extra_share=0.3, covered_share=0.0, discount_share=0.1)
@@ -483,7 +536,7 @@ def test_cells_that_know_their_points_group_use_it():
     mean = 12_000 * (1 - (1 - a / 2) * (1 - a) ** 2) + 12_000 * (1 - (1 - b / 2) * (1 - b) ** 2)
     assert np.mean(low["activated"]) == pytest.approx(mean, rel=0.02)
     # A rate known within a factor of 2 either way leaves the count of redeemers as uncertain, around the cells' own rates.
-    believed = {**told.parameters, "points_threshold.redeem_week": Range(0.002, 0.001, 0.004, "positive", "data", 50)}
+    believed = {**told.parameters, "points_threshold.redeem_week": Range(0.002, 0.001, 0.004, "share", "data", 50)}
     population.cells["redeem_week"] /= 10
     wide = run(population, Calibration(believed), Step("points_threshold", weeks=4, settings={"critical_scale": 1})).draws
     low, mid, high = np.quantile(wide["activated"], [0.05, 0.5, 0.95])
