@@ -1,4 +1,4 @@
-"""Campaigns read without relying on a draw of lots: weekly panels of groups and stores, and one interrupted series for the whole brand.
+"""Campaigns read without relying on randomisation: weekly panels of groups and stores, and one interrupted series for the whole brand.
 
 Descriptive unless the stated assumption holds: treated and untreated units would have moved alike (panels), or nothing else happened in
 the window (series). A shopping festival in the window is such a thing, and the page says so.
@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from sqkit import calendar
+from sqkit.campaigns import trial_data
 from sqkit.reading import Reading, remembered
 from sqkit.stats import holm
 from sqkit.trials.interrupted import Interrupted, interrupted
@@ -59,9 +60,11 @@ class Interruption:
     measure : {"orders", "leads"}
     found : Interrupted
     p_holm : float
-        Of the window, corrected over all such campaigns; NaN where it cannot be told.
+        Of window and after-days together, corrected over all such campaigns; NaN where it cannot be told.
     value_fen : float
         Mean net order in the window; NaN for leads.
+    margin : float
+        Gross margin over paid in the 90 days before; NaN where unit costs are unknown.
     festival : str
         Id of the shopping festival that touches the window, or ''.
     """
@@ -76,6 +79,7 @@ class Interruption:
     found: Interrupted
     p_holm: float
     value_fen: float
+    margin: float
     festival: str
 
 
@@ -188,12 +192,13 @@ def _interruptions(reading: Reading, rows: list) -> tuple[Interruption, ...]:
         )
         touched = {f for d in pd.date_range(begin, end).date if (f := festival.get(d, ""))}
         found.append((row, measure, made, _order_value(reading, begin, end) if measure == "orders" else float("nan"), touched))
-    told = [i for i, (_, _, made, _, _) in enumerate(found) if made.window is not None]
-    corrected = dict(zip(told, holm([found[i][2].window.p for i in told]), strict=True))
+    told = [i for i, (_, _, made, _, _) in enumerate(found) if made.both is not None]
+    corrected = dict(zip(told, holm([found[i][2].both.p for i in told]), strict=True))
     return tuple(
         Interruption(
             row.campaign_id, row.name, row.kind, measure, pd.Timestamp(row.first).date(), pd.Timestamp(row.last).date(), float(row.cost_fen),
-            made, corrected.get(i, float("nan")), value, min(touched, default=""),
+            made, corrected.get(i, float("nan")), value, trial_data.margin_before(reading, pd.Timestamp(row.first).date()),
+            min(touched, default=""),
         )
         for i, (row, measure, made, value, touched) in enumerate(found)
     )  # fmt: skip

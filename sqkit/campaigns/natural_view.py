@@ -1,4 +1,4 @@
-"""Campaigns without a draw of lots in a reader's language: dots and a table for the brand's, a table for panels."""
+"""Campaigns without randomisation in a reader's language: dots and a table for the brand's, a table for panels."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from sqkit import calendar, labels
 from sqkit.campaigns.natural import Interruption, Natural
 from sqkit.labels import Lang, Text, interval, name, number, phrase, raw
 from sqkit.reading import Reading
+from sqkit.stats import holm
 from sqkit.trials.interrupted import LEAST_PLACEBOS, Span
 from sqkit.trials.panel import PanelEffect
 
@@ -131,8 +132,12 @@ def series_rows(reading: Reading, found: Natural, lang: Lang) -> list[dict[str, 
 def _value(reading: Reading, one: Interruption, lang: Lang) -> Text:
     if one.measure != "orders" or one.value_fen != one.value_fen:
         return phrase("natural_no_value", lang)
+    if one.margin != one.margin:
+        return phrase("natural_no_margin", lang)
     both = one.found.both
-    low, mid, high = ((x * one.value_fen - one.cost_fen) / 100 for x in (both.extra_range[0], both.extra, both.extra_range[1]))
+    low, mid, high = (
+        (x * one.value_fen * one.margin - one.cost_fen) / 100 for x in (both.extra_range[0], both.extra, both.extra_range[1])
+    )
     shown = number(mid, "natural_net_value", "money", lang, reading.currency, signed=True)
     ends = interval(low, high, "natural_net_value", "money", lang, reading.currency, signed=True)
     return phrase("natural_cell", lang, value=shown, interval=ends)
@@ -176,9 +181,14 @@ def panel_rows(found: Natural, lang: Lang) -> list[dict[str, Text]]:
 
 
 def panel_title(found: Natural, lang: Lang) -> Text:
-    """Return how many campaigns show an effect against their own past."""
-    agree = sum(any(e is not None and e.is_told and e.p <= 0.05 for e in (p.did, p.synthetic)) for p in found.panels)
-    return phrase("natural_panel_title", lang, agree=labels.fixed(agree), silent=labels.fixed(len(found.panels) - agree))
+    """Return how many campaigns show an effect against their own past; Holm over all campaigns and both methods."""
+    told = [(p.campaign_id, e) for p in found.panels for e in (p.did, p.synthetic) if e is not None and e.is_told]
+    adjusted = holm([e.p for _, e in told])
+    agree = len({campaign for (campaign, _), p in zip(told, adjusted, strict=True) if p <= 0.05})
+    silent = len(found.panels) - agree
+    form = "all" if not silent else "some" if agree else "none"
+    counts = {"all": {"agree": agree}, "some": {"agree": agree, "silent": silent}, "none": {"silent": silent}}[form]
+    return phrase(f"natural_panel_title_{form}", lang, **{k: labels.fixed(n) for k, n in counts.items()})
 
 
 def panel_note(lang: Lang) -> Text:
@@ -200,7 +210,7 @@ def sheets(found: Natural, lang: Lang) -> dict[str, pd.DataFrame]:
         {
             "campaign_id": i.campaign_id, "name": i.name, "measure": i.measure, "first": i.first, "last": i.last, "span": kind,
             "actual": s.actual, "expected": s.expected, "lift": s.lift, "low": s.low, "high": s.high, "p": s.p, "p_holm": i.p_holm,
-            "n_placebos": i.found.n_placebos, "cost_cny": i.cost_fen / 100, "festival": i.festival,
+            "n_placebos": i.found.n_placebos, "cost_cny": i.cost_fen / 100, "margin_share": i.margin, "festival": i.festival,
         }
         for i in found.interruptions for kind in ("window", "after", "both") if (s := getattr(i.found, kind)) is not None
     ]  # fmt: skip

@@ -6,6 +6,7 @@ import math
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import date
 from typing import Literal
 
 import numpy as np
@@ -23,14 +24,16 @@ from sqkit.trials.randomisation import Randomisation, randomisation
 from sqkit.trials.uplift import Qini, Segments, by_segment, cells_of, qini
 
 __all__ = [
-    "ALPHA", "Amount", "ArmReading", "Between", "Looks", "Money", "ReadOut", "Uplift", "overview", "planned_ratio", "read_out", "redemptions", "uplift",
+    "ALPHA", "Amount", "ArmReading", "Between", "Looks", "Money", "ReadOut", "Uplift", "break_even", "look_level", "overview", "planned_ratio", "read_out",
+    "redemptions", "still_running", "uplift",
 ]  # fmt: skip
 
 ALPHA = 0.05
 RANDOMISED_BELOW = 15  # clusters an arm; from 20 the t-test holds its error (benchmarks/readout_calibration.py)
 LEAST_CLUSTERS = 4
 RATIOS = (1, 2, 3, 4, 5, 9, 19)
-SEEN = 2.8  # standard errors of an effect that is seen in 80 of 100 trials at 5%
+POWER = 0.8
+WEEK = 7
 Verdict = Literal["works", "harm", "cannot_tell", "not_enough", "broken", "running", "no_holdout"]
 
 
@@ -99,13 +102,14 @@ class ArmReading:
     randomised : Randomisation or None
         With fewer than 15 clusters an arm it gives p and intervals.
     p, adjusted_p : float
-        Alone, and with Holm over all campaigns and arms of the reading (one primary outcome each). 1 where not tested.
+        Alone (before the end raised to what the look costs, :func:`look_level`), and with Holm over all campaigns and arms of the reading
+        (one primary outcome each). 1 where not tested.
     verdict : str
     others : tuple of (str, Effect, float)
-        Secondary outcomes with p adjusted among themselves.
+        Secondary outcomes with p adjusted among themselves; NaN where it cannot be tested.
     money : Money or None
     sees : float
-        The relative lift that this trial sees in 80 of 100 cases at 5%.
+        The relative lift that this trial sees in 80 of 100 cases at 5%, by Student's t.
     diluted_share : float
         Share of the holdout reached by the offer on record; NaN where not recorded.
     undiluted : float
@@ -144,7 +148,7 @@ class ArmReading:
 
 @dataclass(frozen=True)
 class Between:
-    """One treated arm against another on one outcome; p adjusted over all such comparisons of the campaign."""
+    """One treated arm against another on one outcome; p adjusted over all such comparisons of the campaign, NaN where not tested."""
 
     arm: str
     other: str
@@ -165,6 +169,7 @@ class ReadOut:
     looks: Looks | None
     tills: int
     between: tuple[Between, ...] = ()
+    is_plan_known: bool = False  # the planned ratio was given, not guessed from the counts
 
     @property
     def verdict(self) -> Verdict:
@@ -195,14 +200,22 @@ class _Tested:
     is_tested: bool
 
 
-def overview(reading: Reading) -> tuple[ReadOut, ...]:
-    """Read out every campaign with assignments, oldest first; campaigns without a holdout come with no arm."""
-    return tuple(read_out(reading, t.campaign_id) for t in trial_data.trials(reading))
+def overview(reading: Reading, planned: Mapping[str, Mapping[str, float]] | None = None) -> tuple[ReadOut, ...]:
+    """Read out every campaign with assignments, oldest first; campaigns without a holdout come with no arm.
+
+    `planned` are the intended shares of the arms by campaign id, where they are on record (:func:`read_out`).
+    """
+    return tuple(read_out(reading, t.campaign_id, (planned or {}).get(t.campaign_id)) for t in trial_data.trials(reading))
 
 
-@remembered
-def read_out(reading: Reading, campaign_id: str) -> ReadOut:
+def read_out(reading: Reading, campaign_id: str, planned: Mapping[str, float] | None = None) -> ReadOut:
     """Read out one campaign.
+
+    Parameters
+    ----------
+    planned : mapping of arm to float, optional
+        Intended weights of all arms. Without them the nearest simple ratio is assumed, which lets a draw pass that went wrong by
+        enough to look like another ratio (18 to 42 passes as 1 to 2); ``is_plan_known`` says which.
 
     Causal where arms were drawn at random. The draw is checked first: a broken ratio of arms ends the reading ("broken").
     Smallest sample: four clusters an arm, and a draw with at least 40 possible outcomes.
@@ -215,12 +228,17 @@ def read_out(reading: Reading, campaign_id: str) -> ReadOut:
     Raises
     ------
     InputError
-        For a campaign without assignments.
+        For a campaign without assignments, or an arm without a planned weight.
     """
+    return _read_out(reading, campaign_id, None if planned is None else tuple(sorted(planned.items())))
+
+
+@remembered
+def _read_out(reading: Reading, campaign_id: str, planned: tuple[tuple[str, float], ...] | None) -> ReadOut:
     one, frame = trial_data.one_of(reading, campaign_id), trial_data.trial(reading, campaign_id)
     if not one.control or not one.treated:
         return ReadOut(one, None, math.nan, {}, (), None, frame.attrs["tills"])
-    sample, members_p = _sample(one, frame)
+    sample, members_p = _sample(one, frame, planned)
     contact = trial_data.contact(reading, campaign_id)
     is_broken = sample.is_broken or members_p < srm.BROKEN_BELOW
     corrected = _corrected(reading)
@@ -231,15 +249,17 @@ def read_out(reading: Reading, campaign_id: str) -> ReadOut:
         e, outcome = made.effect, _primary(one, frame)[0]
         offers = contact.get("offers")
         share = offers.share if offers is not None else math.nan
-        undiluted = srm.undiluted(e.lift, offers) if offers is not None and offers.reached_holdout else math.nan
+        undiluted = srm.undiluted_lift(e.lift, offers) if offers is not None and offers.reached_holdout else math.nan
         arms.append(
             ArmReading(
                 arm, made.measure, e, made.randomised, made.p, adjusted, _verdict(one, made, adjusted, is_broken),
                 _others(one, frame, arm, outcome), _money(reading, one, frame, arm),
-                SEEN * e.se / e.control if e.control and e.control > 0 else math.nan, share, undiluted,
+                _sees(e), share, undiluted,
             )
         )  # fmt: skip
-    return ReadOut(one, sample, members_p, contact, tuple(arms), _looks(one, arms[0]), frame.attrs["tills"], _between(one, frame))
+    looks = None if reading.is_undated else _looks(one, arms[0])
+    between = _between(one, frame)
+    return ReadOut(one, sample, members_p, contact, tuple(arms), looks, frame.attrs["tills"], between, planned is not None)
 
 
 @remembered
@@ -270,12 +290,14 @@ def uplift(reading: Reading, campaign_id: str) -> Uplift | None:
 
 
 @remembered
-def redemptions(reading: Reading) -> tuple[tuple[str, Interval], ...]:
+def redemptions(reading: Reading, only_ended: bool = False) -> tuple[tuple[str, Interval], ...]:
     """Return the share of those addressed who redeemed, by kind of campaign and ('') over all, of campaigns without a holdout.
 
     A member addressed by several campaigns is one cluster. Descriptive: those who redeem might have bought anyway.
     """
-    listed = [t for t in trial_data.trials(reading) if not t.control and "redeemed" in t.measures]
+    listed = [
+        t for t in trial_data.trials(reading) if not t.control and "redeemed" in t.measures and (t.is_over or not only_ended)
+    ]
     if not listed:
         return ()
     rows = pd.concat([trial_data.trial(reading, t.campaign_id)[["cluster_id", "m_redeemed"]].assign(kind=t.kind) for t in listed])
@@ -294,9 +316,44 @@ def planned_ratio(counts: Mapping[str, int]) -> dict[str, float]:
     return {a: float(min(RATIOS, key=lambda r: abs(math.log(max(n, 1) / least / r)))) for a, n in counts.items()}
 
 
-def _sample(one: Trial, frame: pd.DataFrame) -> tuple[srm.SampleRatio, float]:
+def look_level(one: Trial, as_of: date) -> float:
+    """Return the level of a read-out on a day: looks are planned every seventh day and at the end, and together keep 5%.
+
+    NaN between planned looks: a verdict given on any day would be a look that nobody paid for. A campaign of a week or less has one
+    look, at 5%.
+    """
+    ends = [*range(WEEK, one.days, WEEK), one.days]
+    seen = min((as_of - one.first).days + 1, one.days)
+    if seen not in ends:
+        return math.nan
+    looks = np.array(ends[: ends.index(seen) + 1]) / one.days
+    return float(sequential.nominal(looks)[-1]) if len(ends) > 1 else ALPHA
+
+
+def still_running(reading: Reading) -> tuple[Trial, ...]:
+    """Return the campaigns without a holdout that had not ended by the reading's day: they may yet be redeemed."""
+    return tuple(t for t in trial_data.trials(reading) if not t.control and not t.is_over)
+
+
+def break_even(money: Money) -> Amount:
+    """Return what the campaign could cost without losing money: the margin of what it added, with its interval."""
+    factor = 1.0 if math.isnan(money.margin) else money.margin
+    return Amount(*(factor * x for x in (money.net.value, money.net.low, money.net.high)))
+
+
+def _sees(e: Effect) -> float:
+    from scipy.special import stdtrit
+
+    if not (e.control and e.control > 0 and math.isfinite(e.df)):
+        return math.nan
+    return float(stdtrit(e.df, 1 - ALPHA / 2) + stdtrit(e.df, POWER)) * e.se / e.control
+
+
+def _sample(
+    one: Trial, frame: pd.DataFrame, planned: tuple[tuple[str, float], ...] | None = None
+) -> tuple[srm.SampleRatio, float]:
     counts = {a: n for a, n in one.n_clusters.items() if a in (one.control, *one.treated)}
-    sample = srm.sample_ratio(counts, planned_ratio(counts))
+    sample = srm.sample_ratio(counts, planned_ratio(counts) if planned is None else dict(planned))
     if one.level == "member" or "members" not in frame or not frame["members"].sum():
         return sample, math.nan
     found = [effect(frame, outcome="members", control=one.control, treated=arm, stratum="stratum").p for arm in one.treated]
@@ -329,9 +386,9 @@ def _tested(reading: Reading, campaign_id: str, arm: str) -> _Tested:
     is_tested = least >= LEAST_CLUSTERS and made.note in ("", "few_clusters") and (drawn is None or drawn.smallest_p < ALPHA)
     is_tested = is_tested and not math.isnan(made.p) and outcome != "members"
     p = made.p if drawn is None else drawn.p
-    if is_tested and not one.is_over:  # a look before the end costs what the spending function asks
-        share = ((reading.as_of - one.first).days + 1) / one.days
-        p = min(1.0, p * ALPHA / sequential.spent(share, ALPHA))
+    if is_tested and not reading.is_undated:
+        level = look_level(one, reading.as_of)
+        p = min(1.0, p * ALPHA / level) if level > 0 else 1.0
     return _Tested(made, measure, drawn, p if is_tested else 1.0, is_tested)
 
 
@@ -356,23 +413,10 @@ def _verdict(one: Trial, made: _Tested, adjusted: float, is_broken: bool) -> Ver
 def _others(one: Trial, frame: pd.DataFrame, arm: str, primary: str) -> tuple[tuple[str, Effect, float], ...]:
     asked: list[tuple[str, str, str | None, str | None, str | None]] = []
     if "orders_during" in frame and frame["members"].sum():
-        has = "orders_before" in frame
-        asked += [("orders", "orders_during", "members", "orders_before" if has else None, None)]
-        asked += [("net_sales", "net_fen_during", "members", "net_fen_before" if has else None, None)]
-        asked += [
-            (
-                "order_value",
-                "net_fen_during",
-                "orders_during",
-                "net_fen_before" if has else None,
-                "orders_before" if has else None,
-            )
-        ]
-        asked += (
-            [("orders_after", "orders_after", "members", "orders_before" if has else None, None)]
-            if "orders_after" in frame
-            else []
-        )
+        orders, net = ("orders_before", "net_fen_before") if "orders_before" in frame else (None, None)
+        asked += [("orders", "orders_during", "members", orders, None), ("net_sales", "net_fen_during", "members", net, None)]
+        asked += [("order_value", "net_fen_during", "orders_during", net, orders)]
+        asked += [("orders_after", "orders_after", "members", orders, None)] * ("orders_after" in frame)
     held = {"orders", "paid_cny"} if asked else set()  # the same quantity as recorded by the campaign
     den = "m_members" if "members" in one.states else None
     asked += [(m, f"m_{m}", den, None, None) for m in one.measures if m not in held]
@@ -383,7 +427,7 @@ def _others(one: Trial, frame: pd.DataFrame, arm: str, primary: str) -> tuple[tu
             found.append((name, effect(frame, outcome=outcome, denominator=below, pre=pre, pre_denominator=pre_below, **own)))
     told = [i for i, (_, e) in enumerate(found) if not math.isnan(e.p)]
     adjusted = dict(zip(told, stats.holm([found[i][1].p for i in told]), strict=True))
-    return tuple((name, e, adjusted.get(i, 1.0)) for i, (name, e) in enumerate(found))
+    return tuple((name, e, adjusted.get(i, math.nan)) for i, (name, e) in enumerate(found))
 
 
 def _between(one: Trial, frame: pd.DataFrame) -> tuple[Between, ...]:
@@ -396,9 +440,12 @@ def _between(one: Trial, frame: pd.DataFrame) -> tuple[Between, ...]:
         for i, a in enumerate(one.treated)
         for b in one.treated[i + 1 :]
     ]
-    adjusted = stats.holm([1.0 if math.isnan(e.p) else e.p for *_, e in found])
+    told = [i for i, (*_, e) in enumerate(found) if not math.isnan(e.p)]
+    adjusted = dict(zip(told, stats.holm([found[i][3].p for i in told]), strict=True))
     names = {"orders_during": "orders"}
-    return tuple(Between(a, b, names.get(m, m.removeprefix("m_")), e, p) for (a, b, m, e), p in zip(found, adjusted, strict=True))
+    return tuple(
+        Between(a, b, names.get(m, m.removeprefix("m_")), e, adjusted.get(i, math.nan)) for i, (a, b, m, e) in enumerate(found)
+    )
 
 
 def _money(reading: Reading, one: Trial, frame: pd.DataFrame, arm: str) -> Money | None:
@@ -436,11 +483,12 @@ def _money(reading: Reading, one: Trial, frame: pd.DataFrame, arm: str) -> Money
 
 
 def _looks(one: Trial, first: ArmReading) -> Looks | None:
-    weeks = min(one.days // 7, 10)
-    if weeks < 2 or math.isnan(first.p) or first.verdict in ("not_enough", "broken", "running"):
+    ends = [*range(WEEK, one.days, WEEK), one.days]
+    if len(ends) < 2 or math.isnan(first.p) or first.verdict in ("not_enough", "broken", "running"):
         return None
-    bound = float(sequential.boundaries(np.arange(1, weeks + 1) / weeks)[-1])
-    return Looks(weeks, bound, float(sequential.z_of(np.asarray(first.effect.difference), np.asarray(first.p))))
+    p = first.effect.p if first.randomised is None else first.randomised.p
+    bound = float(sequential.boundaries(np.array(ends) / one.days)[-1])
+    return Looks(len(ends), bound, float(sequential.z_of(np.asarray(first.effect.difference), np.asarray(p))))
 
 
 def _seed(reading: Reading, *parts: str) -> int:

@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
 
-from sqkit.campaigns.readout import Amount, Money, ReadOut, Uplift
+from sqkit.campaigns.readout import Amount, Money, ReadOut, Uplift, break_even
 from sqkit.campaigns.readout_view import LEVEL, best_of, lift_parts, title_of
 from sqkit.labels import Lang, Text, fixed, interval, name, number, phrase, raw
 from sqkit.reading import Reading
 
 __all__ = [
-    "amount", "amount_interval", "money_note", "money_of", "money_rows", "money_side", "money_title", "qini_note", "qini_rows", "qini_title",
+    "MONEY_COLUMNS", "again", "amount", "amount_interval", "money_note", "money_of", "money_rows", "money_side", "money_table", "money_title",
+    "money_zero", "with_interval", "qini_note", "qini_rows", "qini_title",
     "qini_x", "segment_name", "untold_money", "untold_uplift", "uplift_note", "uplift_rows", "uplift_title",
 ]  # fmt: skip
 
+MONEY_COLUMNS = {
+    "campaign": "readout_col_campaign", "net": "readout_money_net", "margin": "readout_money_margin", "cost": "readout_money_cost",
+    "profit": "readout_col_profit", "again": "readout_col_again",
+}  # fmt: skip
 BAND = "90%"
 
 
@@ -64,6 +70,51 @@ def money_rows(reading: Reading, out: ReadOut | None, lang: Lang) -> pd.DataFram
         for key, a in steps
     ]  # fmt: skip
     return pd.DataFrame(rows, columns=columns)
+
+
+def money_zero(rows: pd.DataFrame, lang: Lang) -> tuple[float, float, str]:
+    """Return the zero line of the bridge, as wide as it can be seen."""
+    half = 0.002 * max((float(np.nanmax(np.abs(rows[["value", "low", "high"]].to_numpy(float)))) if len(rows) else 0.0), 1.0)
+    return -half, half, phrase("readout_money_zero", lang).plain
+
+
+def again(out: ReadOut) -> str:
+    """Return what the reading says of doing it again: see the phrases ``readout_again_*``."""
+    if out.verdict in ("broken", "harm", "not_enough", "running", "cannot_tell"):
+        return out.verdict
+    money = money_of(out)
+    if money is None:
+        return "no_money"
+    side = money_side(money)
+    return "no_gain" if side == "loses" and not break_even(money).value > 0 else side
+
+
+def money_table(reading: Reading, outs: Sequence[ReadOut], lang: Lang) -> list[dict[str, Text]]:
+    """Return one row per campaign with known money: net sales added, margin, cost, what is left, and whether to do it again."""
+    rows = []
+    for o in outs:
+        money = money_of(o)
+        if money is None:
+            continue
+        cost = raw("–")
+        if not math.isnan(money.cost_fen):
+            cost = number(money.cost_fen / 100, "trial_money", "money", lang, reading.currency)
+        margin = amount(break_even(money).value, reading, lang) if not math.isnan(money.margin) else raw("–")
+        rows.append(
+            {
+                "campaign": title_of(o, lang, best_of(o)), "net": amount(money.net.value, reading, lang), "margin": margin, "cost": cost,
+                "profit": with_interval(money.profit, reading, lang), "again": phrase(f"readout_again_{again(o)}", lang),
+            }
+        )  # fmt: skip
+    return rows
+
+
+def with_interval(found: Amount, reading: Reading, lang: Lang) -> Text:
+    """Write an amount with its interval; a dash where there is none."""
+    if math.isnan(found.value):
+        return raw("–")
+    value = amount(found.value, reading, lang)
+    return phrase("readout_value_interval", lang, value=value, interval=amount_interval(found, reading, lang))
 
 
 def money_title(reading: Reading, out: ReadOut | None, lang: Lang) -> Text:
@@ -149,11 +200,15 @@ def uplift_note(found: Uplift | None, lang: Lang) -> Text:
     return raw("") if found is None else phrase(f"readout_uplift_note_{found.by}", lang, level=fixed(LEVEL))
 
 
-def untold_uplift(found: Uplift | None, lang: Lang) -> tuple[Text, Text, Text] | None:
+def untold_uplift(out: ReadOut | None, found: Uplift | None, lang: Lang) -> tuple[Text, Text, Text] | None:
     """Return question, reason and need where nothing is known by segment."""
     if found is not None and found.segments.effects:
         return None
-    return phrase("readout_uplift_question", lang), phrase("readout_uplift_reason", lang), phrase("readout_uplift_needed", lang)
+    if out is None:
+        reason, need = "readout_reason_no_holdout", "readout_needed_holdout"
+    else:
+        reason, need = "readout_uplift_reason", "readout_uplift_needed"
+    return phrase("readout_uplift_question", lang), phrase(reason, lang), phrase(need, lang)
 
 
 def qini_rows(found: Uplift | None, lang: Lang) -> pd.DataFrame:

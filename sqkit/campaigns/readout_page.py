@@ -12,16 +12,17 @@ from sqkit.campaigns import readout_detail_view as detail
 from sqkit.campaigns import readout_view as view
 from sqkit.campaigns.readout import ReadOut, Uplift
 from sqkit.findings import Finding
-from sqkit.labels import Lang, Text, join, number, phrase, plain_number
-from sqkit.reading import Reading
+from sqkit.labels import Lang, Text, code, interval, join, number, period, phrase, plain_number
+from sqkit.reading import Reading, words
 from sqkit.stats import Interval
 
-__all__ = ["LIMITS", "findings", "metric_ids", "sheets", "three_sentences"]
+__all__ = ["DECISION_COLUMNS", "LIMITS", "decision_rows", "findings", "metric_ids", "sheets", "span", "three_sentences"]
+
+DECISION_COLUMNS = {k: f"readout_decide_col_{k}" for k in ("what", "who", "when", "cost", "tells")}
 
 SHOWN = ["trial_lift", "trial_sees", "trial_units", "trial_looks", "trial_contact", "trial_money", "trial_qini"]
 LIMITS = ["readout_limits_draw", "readout_limits_members", "readout_limits_after", "readout_limits_cost", "readout_limits_spread"]
 TARGET = 0.10  # a lift worth knowing, where a trial could see nothing
-MOST = 3
 
 
 def three_sentences(
@@ -56,9 +57,8 @@ def _what(outs: Sequence[ReadOut], redeemed: Sequence[tuple[str, Interval]], lan
     if first.verdict == "works":
         works = sorted((o for o in held if o.verdict == "works"), key=lambda o: view.best_of(o).p)
         items = []
-        for o in works[:MOST]:
-            arms = [a for a in o.arms if a.verdict == "works"]
-            for a in arms[:2]:
+        for o in works:
+            for a in (a for a in o.arms if a.verdict == "works"):
                 parts = view.lift_parts(a, lang)
                 items.append(
                     phrase(
@@ -67,6 +67,8 @@ def _what(outs: Sequence[ReadOut], redeemed: Sequence[tuple[str, Interval]], lan
                 )
         if len(held) == 1:
             return phrase("readout_what_works_one", lang, list=join(items, lang, "item_separator"))
+        if len(works) == len(held):
+            return phrase("readout_what_works_all", lang, n=n, list=join(items, lang, "item_separator"))
         n_works = number(len(works), "trial_units", "count", lang)
         return phrase("readout_what_works", lang, n=n, n_works=n_works, list=join(items, lang, "item_separator"))
     sees = min((a.sees for o in held for a in o.arms if a.verdict in ("cannot_tell", "running")), default=math.nan)
@@ -81,8 +83,21 @@ def _why(reading: Reading, outs: Sequence[ReadOut], lang: Lang) -> Text:
     if first is None:
         return phrase("readout_why_no_holdout", lang)
     money = detail.money_of(first)
+    known = [(o, m) for o in outs if (m := detail.money_of(o)) is not None and not math.isnan(m.profit.value)]
+    if len(known) > 1:
+        items = [
+            phrase("readout_why_item", lang, name=view.title_of(o, lang), profit=detail.with_interval(m.profit, reading, lang))
+            for o, m in known
+        ]
+        sides = {detail.money_side(m) for _, m in known}
+        form = sides.pop() if len(sides) == 1 else "mixed"
+        return phrase(f"readout_why_all_{form}", lang, list=join(items, lang, "item_separator"))
     if money is None:
-        return phrase("readout_why_no_money", lang) if first.verdict not in ("broken", "not_enough") else view.sample_note(lang)
+        return (
+            phrase("readout_why_no_money", lang)
+            if first.verdict not in ("broken", "not_enough")
+            else view.sample_note(outs, lang)
+        )
     side, named = detail.money_side(money), view.title_of(first, lang)
     told = {"net": detail.amount(money.net.value, reading, lang), "name": named}
     if side == "no_cost":
@@ -102,6 +117,12 @@ def _todo(reading: Reading, outs: Sequence[ReadOut], lang: Lang) -> Text:
     if first is None:
         return phrase("readout_do_holdout", lang)
     named, money = view.title_of(first, lang), detail.money_of(first)
+    told = [o for o in view.with_holdout(outs) if o.verdict == "works"]
+    if first.verdict == "works" and len(told) > 1:
+        return phrase("readout_do_all", lang, list=join([_again(reading, o, lang) for o in told], lang, "item_separator"))
+    better = _better(first, lang)
+    if first.verdict == "works" and better is not None:
+        return better
     if first.verdict == "broken":
         return phrase("readout_do_broken", lang)
     if first.verdict == "not_enough":
@@ -119,9 +140,77 @@ def _todo(reading: Reading, outs: Sequence[ReadOut], lang: Lang) -> Text:
         factor = 1.0 if math.isnan(money.margin) else money.margin
         if not factor * money.net.value > 0:
             return phrase("readout_do_no_gain", lang, name=named)
-        limit = number(factor * money.net.value / 100, "trial_money", "money", lang, reading.currency)
-        return phrase("readout_do_cheaper", lang, name=named, limit=limit)
-    return phrase(f"readout_do_{'unclear' if side == 'unclear' else 'repeat'}", lang, name=named)
+        return phrase("readout_do_cheaper", lang, name=named, limit=_limit(reading, money, lang))
+    if side == "unclear":
+        return phrase("readout_do_unclear", lang, name=named, units=view.some_units(first, lang))
+    return phrase("readout_do_repeat", lang, name=named, units=view.some_units(first, lang))
+
+
+def _limit(reading: Reading, money: readout.Money, lang: Lang) -> Text:
+    """Write what a campaign may cost, with its interval; below zero nothing may be spent."""
+    a = readout.break_even(money)
+    low, mid, high = (number(max(x, 0.0) / 100, "trial_money", "money", lang, reading.currency) for x in (a.low, a.value, a.high))
+    return phrase("readout_limit", lang, value=mid, low=low, high=high)
+
+
+def _again(reading: Reading, o: ReadOut, lang: Lang) -> Text:
+    key = detail.again(o)
+    told = phrase(f"readout_again_{key}", lang)
+    if key == "loses":
+        told = phrase("readout_again_below", lang, limit=_limit(reading, detail.money_of(o), lang))
+    return phrase("readout_again_item", lang, name=view.title_of(o, lang), told=told)
+
+
+def _better(o: ReadOut, lang: Lang) -> Text | None:
+    """Say which of the treated arms is better on the primary outcome, where that can be told."""
+    first = next((b for b in o.between if b.measure == o.arms[0].measure and b.adjusted_p < readout.ALPHA), None)
+    if len(o.arms) != 2 or first is None:
+        return None
+    e, is_first = first.effect, first.effect.difference > 0
+    value, low, high = (
+        (e.lift, e.lift_low, e.lift_high) if is_first else (1 / (1 + x) - 1 for x in (e.lift, e.lift_high, e.lift_low))
+    )
+    arm, other = (first.arm, first.other) if is_first else (first.other, first.arm)
+    form = "converts" if first.measure == "conversion" else "better"
+    told = {} if form == "converts" else {"measure": view.measure_name(first.measure, lang)}
+    return phrase(
+        f"readout_do_{form}", lang, arm=code(arm, lang), other=code(other, lang), lift=number(value, "trial_lift", "share", lang),
+        interval=interval(low, high, "trial_lift", "share", lang, signed=True), **told,
+    )  # fmt: skip
+
+
+def decision_rows(reading: Reading, outs: Sequence[ReadOut], lang: Lang) -> list[dict[str, Text]]:
+    """Return what to do, who does it, when, at what cost, and which number will tell; one row per campaign with a holdout."""
+    held, rows = view.with_holdout(outs), []
+    for o in held:
+        money, best = detail.money_of(o), view.best_of(o)
+        cost = phrase("readout_decide_cost_unknown", lang)
+        if money is not None and not math.isnan(money.cost_fen):
+            spent = number(money.cost_fen / 100, "trial_money", "money", lang, reading.currency)
+            known = {"cost": spent, "limit": _limit(reading, money, lang)}
+            cost = phrase("readout_decide_cost", lang, **known)
+        how = "money" if money is not None else "lift"
+        rows.append(
+            {
+                "what": phrase("readout_again_item", lang, name=view.title_of(o, lang), told=phrase(f"readout_again_{detail.again(o)}", lang)),
+                "who": phrase(f"readout_who_{o.trial.level}", lang), "when": phrase("readout_decide_when", lang), "cost": cost,
+                "tells": phrase(f"readout_decide_{how}", lang, measure=view.measure_name(best.measure, lang)),
+            }
+        )  # fmt: skip
+    if not held and outs:
+        rows.append({
+            "what": phrase("readout_decide_holdout", lang), "who": phrase(f"readout_who_{outs[-1].trial.level}", lang),
+            "when": phrase("readout_decide_when", lang), "cost": phrase("readout_decide_cost_holdout", lang),
+            "tells": phrase("readout_decide_lift", lang, measure=view.measure_name("orders", lang)),
+        })  # fmt: skip
+    return rows
+
+
+def span(reading: Reading, outs: Sequence[ReadOut], lang: Lang) -> Text:
+    """Return the days of the report; of its campaigns where orders carry no dates."""
+    if reading.is_undated and outs:
+        return period(min(o.trial.first for o in outs), max(o.trial.last for o in outs), lang)
+    return words.period_name(reading, lang)
 
 
 def findings(reading: Reading, outs: Sequence[ReadOut], redeemed: Sequence[tuple[str, Interval]]) -> list[Finding]:

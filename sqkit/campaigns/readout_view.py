@@ -9,21 +9,23 @@ import pandas as pd
 
 from sqkit import labels
 from sqkit.campaigns import trial_data
-from sqkit.campaigns.readout import ArmReading, Looks, ReadOut
+from sqkit.campaigns.readout import ArmReading, Looks, ReadOut, redemptions, still_running
 from sqkit.errors import InputError, unknown
 from sqkit.labels import Lang, Text, code, fixed, interval, join, name, number, phrase, raw
 from sqkit.reading import Reading
 from sqkit.stats import Interval
+from sqkit.trials.effect import Effect
 
 __all__ = [
     "BETWEEN_COLUMNS", "COLUMNS", "LEVEL", "MEASURES", "NAMED", "OTHER_COLUMNS", "SAMPLE_COLUMNS", "best_of", "between_rows", "contact_notes", "forest_note",
-    "forest_rows", "forest_title", "lead", "lift_parts", "looks_notes", "measure_name", "no_effect", "other_rows", "read_rows",
-    "redeemed_note", "redeemed_rows", "redeemed_title", "sample_note", "sample_rows", "sample_title", "shown", "title_of",
+    "forest_rows", "forest_title", "lead", "lift_parts", "looks_notes", "measure_name", "no_effect", "other_note", "other_rows", "read_rows",
+    "redeemed_note", "redeemed_rows", "redeemed_title", "sample_note", "sample_rows", "sample_title", "shown", "some_units", "title_of",
     "untold_forest", "value_of", "with_holdout",
 ]  # fmt: skip
 
 LEVEL = "95%"
 NAMED = ("works", "harm")
+POSTED_FROM = 0.1  # share of the holdout reached by posts from which the reading is said to be without them
 # Outcome to metric id, display and what turns it into the reader's units.
 MEASURES = {
     "orders": ("trial_orders", "per", 1.0), "orders_after": ("trial_orders_after", "per", 1.0), "redeemed": ("trial_redeemed", "share", 1.0),
@@ -87,6 +89,11 @@ def title_of(out: ReadOut, lang: Lang, arm: ArmReading | None = None) -> Text:
     return phrase("readout_campaign_arm", lang, campaign=campaign, arm=code(arm.arm, lang))
 
 
+def some_units(out: ReadOut, lang: Lang) -> Text:
+    """Return who is left out next time: some of the groups, stores or customers."""
+    return phrase(f"readout_some_{out.trial.level}", lang)
+
+
 def measure_name(measure: str, lang: Lang) -> Text:
     """Return an outcome's name, linked to its definition."""
     if measure not in MEASURES:
@@ -121,9 +128,14 @@ def sample_title(outs: Sequence[ReadOut], lang: Lang) -> Text:
         return phrase("readout_title_no_holdout", lang)
     bad = next((o for o in held if o.verdict == "broken"), None)
     if bad is None:
+        posted = sum(_is_posted(o) for o in held)
         if len(held) == 1:
-            return phrase("readout_sample_title_one", lang, name=title_of(held[0], lang))
-        return phrase("readout_sample_title", lang, n=number(len(held), "trial_units", "count", lang))
+            return phrase(f"readout_sample_title_one{'_posted' if posted else ''}", lang, name=title_of(held[0], lang))
+        n = number(len(held), "trial_units", "count", lang)
+        if not posted:
+            return phrase("readout_sample_title_clean", lang, n=n)
+        k = number(posted, "trial_units", "count", lang)
+        return phrase("readout_sample_title", lang, k=k, n=n)
     counts = bad.sample.counts
     told = {"control": counts[bad.trial.control], "treated": sum(v for k, v in counts.items() if k != bad.trial.control)}
     return phrase(
@@ -132,34 +144,42 @@ def sample_title(outs: Sequence[ReadOut], lang: Lang) -> Text:
     )  # fmt: skip
 
 
-def sample_note(lang: Lang) -> Text:
-    """Return how the ratio of arms is checked."""
-    return phrase("readout_sample_note", lang)
+def _is_posted(o: ReadOut) -> bool:
+    posts = o.contact.get("posts")
+    return posts is not None and posts.share >= POSTED_FROM
+
+
+def sample_note(outs: Sequence[ReadOut], lang: Lang) -> Text:
+    """Return how the ratio of arms is checked, and how many campaigns have no holdout to check."""
+    bare = number(sum(not o.arms for o in outs), "trial_units", "count", lang)
+    if not with_holdout(outs):
+        return phrase("readout_note_bare_all", lang, n=bare) if outs else phrase("readout_what_nothing", lang)
+    note = phrase("readout_sample_note", lang)
+    if all(o.arms for o in outs):
+        return note
+    return join([note, phrase("readout_note_bare", lang, n=bare)], lang, "sentence_separator")
 
 
 def sample_rows(outs: Sequence[ReadOut], lang: Lang) -> list[dict]:
-    """Return one table row per campaign: how it was drawn, whether that fits, and who of the holdout was reached."""
+    """Return one table row per campaign with a holdout: how it was drawn, whether that fits, and who of the holdout was reached."""
     rows = []
-    for o in outs:
+    for o in with_holdout(outs):
         t, unit = o.trial, phrase(f"readout_unit_{o.trial.level}", lang)
         counts = [number(n, "trial_units", "count", lang) for a, n in sorted(t.n_clusters.items()) if a != t.control]
-        control = number(t.n_clusters[t.control], "trial_units", "count", lang) if t.control else raw("–")
-        treated = join(counts, lang, "item_separator") if len(counts) > 1 else counts[0] if counts else raw("–")
-        verdict = "no_holdout" if not o.arms else ""
-        ratio = phrase(f"readout_ratio_{'broken' if o.verdict == 'broken' else 'fine'}", lang) if not verdict else raw("")
+        control = number(t.n_clusters[t.control], "trial_units", "count", lang)
+        treated = join(counts, lang, "item_separator") if len(counts) > 1 else counts[0]
+        ratio = "broken" if o.verdict == "broken" else "fine" if o.is_plan_known else "guessed"
         rows.append(
             {
                 "campaign": title_of(o, lang), "days": labels.period(t.first, t.last, lang),
                 "drawn": phrase("readout_counts", lang, control=control, treated=treated, unit=unit),
-                "ratio": phrase("readout_verdict_no_holdout", lang) if verdict else ratio, "contact": _contact(o, unit, lang),
+                "ratio": phrase(f"readout_ratio_{ratio}", lang), "contact": _contact(o, unit, lang),
             }
         )  # fmt: skip
     return rows
 
 
 def _contact(o: ReadOut, unit: Text, lang: Lang) -> Text:
-    if not o.arms:
-        return raw("–")
     parts = [
         phrase(
             f"readout_contact_{kind}", lang, unit=unit, reached=number(c.reached_holdout, "trial_contact", "count", lang),
@@ -176,7 +196,7 @@ def contact_notes(reading: Reading, outs: Sequence[ReadOut], lang: Lang) -> list
     for o in with_holdout(outs):
         unit, named = phrase(f"readout_unit_{o.trial.level}", lang), title_of(o, lang)
         posts, offers = o.contact.get("posts"), o.contact.get("offers")
-        if posts is not None and posts.share >= 0.1:
+        if _is_posted(o):
             counts = {"reached": posts.reached_holdout, "n": posts.n_holdout}
             shown_of = {k: number(v, "trial_contact", "count", lang) for k, v in counts.items()}
             posted.append(phrase("readout_note_posts_one", lang, name=named, unit=unit, **shown_of))
@@ -231,6 +251,8 @@ def forest_title(outs: Sequence[ReadOut], lang: Lang) -> Text:
     if first.verdict == "harm":
         return phrase("readout_title_harm", lang, **told)
     if first.verdict == "works":
+        if not one and all(o.verdict == "works" for o in held):
+            return phrase("readout_title_works_all", lang, n=n, **told)
         told |= {} if one else {"n": n, "n_works": number(sum(o.verdict == "works" for o in held), "trial_units", "count", lang)}
         return phrase(f"readout_title_works{one}", lang, **told)
     return phrase(f"readout_title_none{one}", lang, **told, **({} if one else {"n": n}))
@@ -291,10 +313,7 @@ def other_rows(reading: Reading, out: ReadOut | None, lang: Lang) -> list[dict]:
     rows = []
     for a in () if out is None else out.arms:
         for measure, e, p in a.others:
-            verdict = "cannot_tell" if not p < 0.05 else "works" if e.difference > 0 else "harm"
-            verdict = "not_enough" if math.isnan(e.p) else verdict
-            key = "readout_verdict_cannot_tell" if verdict == "cannot_tell" else f"readout_verdict_{verdict}"
-            told = phrase(key, lang) if verdict in ("cannot_tell", "not_enough") else phrase(_SIDE[verdict], lang)
+            told = phrase(_side(p, e), lang)
             rows.append(
                 {
                     "measure": measure_name(measure, lang) if len(out.arms) < 2
@@ -306,7 +325,18 @@ def other_rows(reading: Reading, out: ReadOut | None, lang: Lang) -> list[dict]:
     return rows
 
 
-_SIDE = {"works": "readout_side_more", "harm": "readout_side_less"}
+def other_note(rows: Sequence[dict], lang: Lang) -> list[Text]:
+    """Return the note on several outcomes compared at once; none with fewer than two rows."""
+    return [phrase("readout_other_note", lang)] if len(rows) > 1 else []
+
+
+def _side(p: float, e: Effect) -> str:
+    """Return the words of a comparison among several, `p` corrected over them."""
+    if math.isnan(p):
+        return "readout_verdict_not_enough"
+    if p < 0.05:
+        return "readout_side_more" if e.difference > 0 else "readout_side_less"
+    return "readout_side_corrected" if e.p < 0.05 else "readout_verdict_cannot_tell"
 
 
 def _lifted(value: float, low: float, high: float, lang: Lang) -> Text:
@@ -320,31 +350,30 @@ def between_rows(reading: Reading, out: ReadOut | None, lang: Lang) -> list[dict
     """Return the treated arms of a campaign against each other; no row with a single one."""
     rows = []
     for b in () if out is None else out.between:
-        e, side = b.effect, "readout_verdict_cannot_tell"
-        if b.adjusted_p < 0.05:
-            side = _SIDE["works" if e.difference > 0 else "harm"]
+        e = b.effect
         rows.append(
             {
                 "arm": phrase("readout_against", lang, arm=code(b.arm, lang), other=code(b.other, lang)),
                 "measure": measure_name(b.measure, lang), "treated": value_of(e.treated, b.measure, reading, lang),
                 "control": value_of(e.control, b.measure, reading, lang), "lift": _lifted(e.lift, e.lift_low, e.lift_high, lang),
-                "verdict": phrase(side, lang),
+                "verdict": phrase(_side(b.adjusted_p, e), lang),
             }
         )  # fmt: skip
     return rows
 
 
 def looks_notes(outs: Sequence[ReadOut], lang: Lang) -> list[Text]:
-    """Return what weekly looks would have asked, for every campaign with a named effect, and the rule."""
-    told = []
-    for o in with_holdout(outs):
-        looks = o.looks
-        if looks is None or o.verdict not in NAMED:
-            continue
+    """Return whether the named effects stand with weekly looks, and the rule."""
+    named = [(o, o.looks) for o in with_holdout(outs) if o.looks is not None and o.verdict in NAMED]
+    told = [
+        phrase("readout_looks_fall", lang, name=title_of(o, lang), **_look(looks, lang)) for o, looks in named if not looks.stands
+    ]
+    if named and not told:
+        n = number(len(named), "trial_looks", "count", lang)
         told.append(
-            phrase(f"readout_looks_{'stand' if looks.stands else 'fall'}", lang, name=title_of(o, lang), **_look(looks, lang))
+            phrase(f"readout_looks_stand{'_one' if len(named) == 1 else ''}", lang, **({} if len(named) == 1 else {"n": n}))
         )
-    if with_holdout(outs):
+    if named:
         told.append(phrase("readout_looks_rule", lang))
     return told
 
@@ -380,6 +409,15 @@ def redeemed_title(found: Sequence[tuple[str, Interval]], lang: Lang) -> Text:
     return phrase("readout_redeemed_title", lang, **told, **ends)
 
 
-def redeemed_note(lang: Lang) -> Text:
-    """Return the small print of redemption rates."""
-    return phrase("readout_redeemed_note", lang, level=fixed(LEVEL))
+def redeemed_note(reading: Reading, lang: Lang) -> Text:
+    """Return the small print of redemption rates, with the rate of ended campaigns where some are still running."""
+    note, running = phrase("readout_redeemed_note", lang, level=fixed(LEVEL)), still_running(reading)
+    ended = redemptions(reading, True)
+    if not running or not ended:
+        return note
+    whole = ended[-1][1]
+    told = phrase(
+        "readout_redeemed_running", lang, n=number(len(running), "trial_units", "count", lang),
+        share=number(whole.value, "trial_redeemed", "share", lang), interval=interval(whole.low, whole.high, "trial_redeemed", "share", lang),
+    )  # fmt: skip
+    return join([note, told], lang, "sentence_separator")

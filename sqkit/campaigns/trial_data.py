@@ -8,15 +8,16 @@ from datetime import date, timedelta
 
 import pandas as pd
 
+from sqkit.campaigns.arms import control_of
 from sqkit.errors import InputError, unknown
 from sqkit.reading import Reading, remembered
 from sqkit.trials import srm
 
 __all__ = [
-    "CONTROLS", "SEGMENTS", "WINDOWS", "Trial", "contact", "margin_share", "one_of", "overlapping", "segment_cells", "trial", "trials", "windows",
+    "SEGMENTS", "WINDOWS", "LeftOut", "Trial", "assigned", "contact", "left_out", "margin_before", "margin_share", "one_of", "overlapping", "segment_cells",
+    "trial", "trials", "windows",
 ]  # fmt: skip
 
-CONTROLS = ("holdout", "control", "None", "none", "placebo")
 NOT_OUTCOMES = ("members",)  # what outcomes are divided by; names that end so are states before the trial
 BEFORE = ("_at_start", "_before")
 WINDOWS = ("before", "during", "after")
@@ -36,7 +37,7 @@ class Trial:
     first, last : date
         Days of the campaign, both included.
     control : str
-        Name of the arm without the campaign; '' where there is none.
+        Name of the arm without the campaign (:mod:`sqkit.campaigns.arms`); '' where there is none or none is known as such.
     treated : tuple of str
         The other arms, sorted.
     n_units, n_clusters : dict of str to int
@@ -44,7 +45,7 @@ class Trial:
     measures, states : tuple of str
         Recorded outcomes, and recorded states before the trial.
     cost_fen : float
-        NaN where not recorded.
+        NaN where not recorded, and in a reading of one store: it was spent in all.
     is_over : bool
         The last day lies before the reading's day or on it.
     """
@@ -69,53 +70,80 @@ class Trial:
         return (self.last - self.first).days + 1
 
 
-@remembered
+@dataclass(frozen=True)
+class LeftOut:
+    """A campaign that a reading of one store cannot tell: drawn by store (``store``), or with an empty arm there (``arm``)."""
+
+    campaign_id: str
+    name: str
+    reason: str
+
+
 def trials(reading: Reading) -> tuple[Trial, ...]:
-    """Return the campaigns whose units were assigned up to the reading's day, oldest first; none where the source has none."""
+    """Return the campaigns whose units were assigned up to the reading's day, oldest first; none where the source has none.
+
+    In a reading of one store only its groups and the members whose home it is count; what that leaves out tells :func:`left_out`.
+    """
+    return _listed(reading)[0]
+
+
+def left_out(reading: Reading) -> tuple[LeftOut, ...]:
+    """Return the campaigns that :func:`trials` leaves out because the reading is of one store; empty for the whole brand."""
+    return _listed(reading)[1]
+
+
+@remembered
+def _listed(reading: Reading) -> tuple[tuple[Trial, ...], tuple[LeftOut, ...]]:
     if reading.source.missing("campaigns", "assignments"):
-        return ()
+        return (), ()
     cost = "c.cost_fen" if reading.source.has("campaigns.cost_fen") else "NULL"
     level = "c.assigned_level" if reading.source.has("campaigns.assigned_level") else "NULL"
     name = "c.name" if reading.source.has("campaigns.name") else "NULL"
     rows = reading.engine.execute(f"""
         SELECT a.campaign_id, coalesce({name}, a.campaign_id) AS name, c.kind, {level} AS level, CAST(c.starts_at AS DATE) AS first,
                CAST(c.ends_at AS DATE) AS last, {cost} AS cost_fen, a.arm, count(*) AS n, count(DISTINCT {_cluster(reading)}) AS n_clusters,
-               min(a.unit_id) AS unit_id
+               min(a.unit_id) AS unit_id, count(*) FILTER ({_inside(reading)}) AS n_inside,
+               count(DISTINCT {_cluster(reading)}) FILTER ({_inside(reading)}) AS n_clusters_inside
         FROM assignments AS a JOIN campaigns AS c ON c.campaign_id = a.campaign_id
         WHERE CAST(c.starts_at AS DATE) <= DATE '{reading.as_of}'
         GROUP BY ALL ORDER BY first, a.campaign_id, a.arm""").df()
     measured = {} if reading.source.missing("outcomes") else _measures(reading)
-    made = []
+    made, out = [], []
     for campaign_id, part in rows.groupby("campaign_id", sort=False):
         head, arms = part.iloc[0], list(part["arm"])
-        control = next((c for c in CONTROLS if c in arms), "")
+        control, level_of = control_of(arms), _level(reading, head["level"], head["unit_id"])
+        if reading.store and (level_of == "store" or not part["n_inside"].all()):
+            out.append(LeftOut(str(campaign_id), str(head["name"]), "store" if level_of == "store" else "arm"))
+            continue
         found = measured.get(campaign_id, [])
         states = tuple(m for m in found if m in NOT_OUTCOMES or m.endswith(BEFORE))
         last = head["last"].date()
         made.append(
             Trial(
-                str(campaign_id), str(head["name"]), str(head["kind"]), _level(reading, head["level"], head["unit_id"]),
+                str(campaign_id), str(head["name"]), str(head["kind"]), level_of,
                 head["first"].date(), last, control, tuple(sorted(a for a in arms if a != control)),
-                dict(zip(arms, part["n"].astype(int), strict=True)), dict(zip(arms, part["n_clusters"].astype(int), strict=True)),
+                dict(zip(arms, part["n_inside"].astype(int), strict=True)),
+                dict(zip(arms, part["n_clusters_inside"].astype(int), strict=True)),
                 tuple(m for m in found if m not in states), states,
-                math.nan if pd.isna(head["cost_fen"]) else float(head["cost_fen"]), last <= reading.as_of,
+                math.nan if reading.store or pd.isna(head["cost_fen"]) else float(head["cost_fen"]), last <= reading.as_of,
             )
         )  # fmt: skip
-    return tuple(made)
+    return tuple(made), tuple(out)
 
 
 def trial(reading: Reading, campaign_id: str) -> pd.DataFrame:
     """Return the units of a campaign.
 
-    Units that lost all members keep their row: whoever was assigned is compared, whatever happened after.
+    Units that lost all members keep their row: whoever was assigned is compared, whatever happened after. In a reading of one store
+    only its units.
 
     Returns
     -------
     DataFrame
         Grain: assigned unit, sorted by it: ``unit_id, cluster_id, arm, stratum``, one column ``m_<measure>`` per recorded outcome or
-        state (0 where it was not recorded for the unit), ``members`` (at the start; 0 without dated orders of members), and where they are
+        state (NaN where it was not recorded for the unit), ``members`` (at the start; 0 without dated orders of members), and where they are
         known ``orders_<window>``, ``net_fen_<window>`` and with domains ``orders_<domain>_<window>``, ``net_fen_<domain>_<window>``
-        for the windows ``before`` (as long as the campaign), ``during``, ``after`` (as long, cut at the reading's day). Purchases that
+        (0 without orders) for the windows ``before`` (as long as the campaign), ``during``, ``after`` (as long, cut at the reading's day). Purchases that
         were refunded in full do not count; ``attrs["tills"]`` ids with over 5% of all orders are left out.
 
     Raises
@@ -132,19 +160,19 @@ def _trial(reading: Reading, campaign_id: str) -> pd.DataFrame:
     stratum = "a.stratum" if reading.source.has("assignments.stratum") else "CAST(NULL AS VARCHAR)"
     frame = reading.engine.execute(
         f"""SELECT a.unit_id, {_cluster(reading)} AS cluster_id, a.arm, coalesce({stratum}, '') AS stratum
-            FROM assignments AS a WHERE a.campaign_id = ? ORDER BY a.unit_id""",
+            FROM assignments AS a WHERE a.campaign_id = ? AND {_inside(reading)} ORDER BY a.unit_id""",
         [campaign_id],
     ).df()
     if one.measures or one.states:
         columns = ", ".join(
-            f"sum(CASE WHEN measure = '{_quoted(m)}' THEN value END) AS \"m_{m}\"" for m in (*one.measures, *one.states)
+            f"sum(CASE WHEN measure = '{_quoted(m)}' THEN value END) AS {_column(m)}" for m in (*one.measures, *one.states)
         )
         values = reading.engine.execute(
             f"SELECT unit_id, {columns} FROM trial_facts WHERE campaign_id = ? GROUP BY unit_id", [campaign_id]
         ).df()
         frame = frame.merge(values, on="unit_id", how="left")
     frame.attrs["tills"] = 0
-    if not _has_orders(reading):
+    if not _has_orders(reading) or one.last < one.first:
         return _filled(frame.assign(members=0.0))
     sums, tills = _bought(reading, one)
     frame = _filled(frame.merge(sums, on="unit_id", how="left"))
@@ -153,7 +181,9 @@ def _trial(reading: Reading, campaign_id: str) -> pd.DataFrame:
 
 
 def windows(reading: Reading, one: Trial) -> dict[str, tuple[date, date] | None]:
-    """Return first and last day of each window; None for one of which nothing has passed."""
+    """Return first and last day of each window; None for one of which nothing has passed, and for all of a campaign that ends before it starts."""
+    if one.last < one.first:
+        return dict.fromkeys(WINDOWS)
     day, length = timedelta(days=1), timedelta(days=one.days)
     spans = {
         "before": (one.first - length, one.first - day),
@@ -178,7 +208,7 @@ def segment_cells(reading: Reading, campaign_id: str) -> pd.DataFrame:
     empty = pd.DataFrame(
         columns=["unit_id", "cluster_id", "arm", "stratum", "segment", "members", "orders_during", "orders_before"]
     )
-    if not _has_orders(reading) or reading.source.first_day > one.first - timedelta(days=SEGMENT_DAYS):
+    if not _has_orders(reading) or one.last < one.first or reading.source.first_day > one.first - timedelta(days=SEGMENT_DAYS):
         return empty
     last = min(one.last, reading.as_of)
     start = one.first - timedelta(days=SEGMENT_DAYS)
@@ -264,13 +294,18 @@ def overlapping(reading: Reading) -> pd.DataFrame:
 @remembered
 def margin_share(reading: Reading, campaign_id: str) -> float:
     """Return gross margin over paid of the lines bought in the 90 days before the campaign; NaN without unit costs."""
-    one = one_of(reading, campaign_id)
-    if reading.source.missing("order_items", "products.cost_fen", "orders"):
+    return margin_before(reading, one_of(reading, campaign_id).first)
+
+
+@remembered
+def margin_before(reading: Reading, first: date) -> float:
+    """Return gross margin over paid of the lines bought in the 90 days before a day; NaN without unit costs or dates."""
+    if reading.is_undated or reading.source.missing("order_items", "products.cost_fen", "orders"):
         return math.nan
     row = reading.engine.execute(f"""
         SELECT 1 - sum(i.quantity * p.cost_fen) / nullif(sum(i.paid_fen), 0) FROM item_facts AS i JOIN products AS p
         ON p.product_id = i.product_id WHERE p.cost_fen IS NOT NULL AND i.quantity > 0
-        AND i.ordered_on BETWEEN DATE '{one.first - timedelta(days=90)}' AND DATE '{one.first - timedelta(days=1)}'""").fetchone()
+        AND i.ordered_on BETWEEN DATE '{first - timedelta(days=90)}' AND DATE '{first - timedelta(days=1)}'""").fetchone()
     return math.nan if row is None or row[0] is None else float(row[0])
 
 
@@ -352,13 +387,41 @@ def _has_orders(reading: Reading) -> bool:
     return not reading.source.missing("orders.member_id")
 
 
+def assigned(reading: Reading) -> pd.DataFrame:
+    """Return ``campaign_id, unit_id, arm, level`` (as recorded) of all assignments that the reading's store holds, sorted."""
+    level = "c.assigned_level" if reading.source.has("campaigns.assigned_level") else "CAST(NULL AS VARCHAR)"
+    return reading.engine.execute(
+        f"""SELECT a.campaign_id, a.unit_id, a.arm, {level} AS level FROM assignments AS a
+            JOIN campaigns AS c ON c.campaign_id = a.campaign_id WHERE {_inside(reading)} ORDER BY a.campaign_id, a.unit_id"""
+    ).df()
+
+
+def _inside(reading: Reading) -> str:
+    """Return an SQL condition: the unit is a group of the reading's store or a member whose home it is; TRUE for the whole brand."""
+    if not reading.store:
+        return "TRUE"
+    store = _quoted(reading.store)
+    parts = [f"SELECT group_id FROM groups WHERE store_id = '{store}'"] if reading.source.has("groups.store_id") else []
+    parts += (
+        [f"SELECT member_id FROM member_facts WHERE home_store_id = '{store}'"]
+        if reading.source.has("members.home_store_id")
+        else []
+    )
+    return f"coalesce(a.unit_id IN ({' UNION ALL '.join(parts)}), FALSE)" if parts else "FALSE"
+
+
 def _cluster(reading: Reading) -> str:
     return "coalesce(a.cluster_id, a.unit_id)" if reading.source.has("assignments.cluster_id") else "a.unit_id"
 
 
 def _filled(frame: pd.DataFrame) -> pd.DataFrame:
-    numbers = [c for c in frame.columns if c not in ("unit_id", "cluster_id", "arm", "stratum")]
+    """Set what was not bought to 0; a recorded outcome that lacks stays missing."""
+    numbers = [c for c in frame.columns if c not in ("unit_id", "cluster_id", "arm", "stratum") and not c.startswith("m_")]
     return frame.fillna(dict.fromkeys(numbers, 0.0)).sort_values("unit_id", ignore_index=True)
+
+
+def _column(measure: str) -> str:
+    return '"m_{}"'.format(measure.replace('"', '""'))
 
 
 def _quoted(text: str) -> str:

@@ -41,7 +41,8 @@ class PanelEffect:
         Relative change against what would have been expected, and its interval; NaN where it cannot be told.
     p : float
     pretrend_p : float
-        The same analysis on a start in the middle of the time before; small where the units moved apart already.
+        The same analysis on a start in the middle of the time before; small where the units moved apart already. For synthetic
+        control the smaller of that and of the placebo rank of the slope of the gap before.
     n_treated, n_control, n_pre, n_post : int
     reason : str
         '' or why there is no answer: ``short_pre``, ``few_units``, ``no_events``, ``pretrend``.
@@ -144,7 +145,8 @@ def synthetic_control(
     Each unit is divided by its own mean before the start; the mean of the treated is fitted by weights from 0 that sum to 1. The
     placebo in space does the same for other choices of as many units (all of them where there are at most `most`, otherwise as many
     drawn): p is the share with a relative gap, after over before, at least as large. The interval holds the lifts that this test does
-    not reject. Exact where which units were treated is as good as random; otherwise a description.
+    not reject. Exact where which units were treated is as good as random; otherwise a description. Nothing is said (``pretrend``) where
+    the gap before has a slope, or its second half lies off a fit to its first, as hardly any other choice of units has.
 
     Raises
     ------
@@ -173,11 +175,15 @@ def synthetic_control(
     ends = [_edge(p_at, centre, side, 1 - level) for side in (-1, 1)]
     half = start // 2
     past = np.abs(_halves(index[:, :start], half, _choices(treated, min(most, 199), rng)))
-    pretrend = float((past >= past[0] * (1 - 1e-12)).mean())
-    return PanelEffect(
+    week = np.arange(start) - (start - 1) / 2
+    slopes = np.abs(contrasts @ (index[:, :start] @ week))
+    ranks = [float((x >= x[0] * (1 - 1e-12)).mean()) for x in (past, slopes)]
+    pretrend = min(ranks)
+    found = PanelEffect(
         "synthetic", float(np.expm1(centre)), float(np.expm1(ends[0])), float(np.expm1(ends[1])), p_at(0.0), pretrend,
         m, n - m, start, periods - start,
     )  # fmt: skip
+    return replace(found, reason="pretrend") if pretrend < LEAST_P else found
 
 
 def _halves(before: np.ndarray, half: int, choices: np.ndarray) -> np.ndarray:

@@ -18,7 +18,7 @@ from scipy.special import erfc, ndtr, ndtri
 
 from sqkit.errors import InputError, unknown
 
-__all__ = ["Run", "always_valid", "boundaries", "classical", "crossing", "spent", "stopped_at", "z_of"]
+__all__ = ["Run", "always_valid", "boundaries", "classical", "crossing", "nominal", "spent", "stopped_at", "z_of"]
 
 Shape = Literal["obrien_fleming", "pocock"]
 NODES = 160
@@ -112,6 +112,19 @@ def _boundaries(t: tuple[float, ...], alpha: float, shape: Shape) -> tuple[float
         found.append(bound)
         _, nodes, density = _step(nodes, density, last, now, bound, 0.0)
     return tuple(found)
+
+
+def nominal(fractions: Sequence[float], *, alpha: float = 0.05, shape: Shape = "obrien_fleming") -> np.ndarray:
+    """Return the two-sided level at which each look is read, so that all looks together keep `alpha`.
+
+    The tail beyond :func:`boundaries`, not the error spent so far: a look whose p is set against the cumulative spend errs too often.
+
+    Examples
+    --------
+    >>> [round(float(x), 4) for x in nominal([0.25, 0.5, 0.75, 1.0])]
+    [0.0, 0.003, 0.0184, 0.0441]
+    """
+    return 2 * ndtr(-boundaries(fractions, alpha=alpha, shape=shape))
 
 
 def classical(looks: int, *, alpha: float = 0.05, shape: Shape = "obrien_fleming") -> np.ndarray:

@@ -17,7 +17,16 @@ from sqkit.errors import InputError
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["BROKEN_BELOW", "Contamination", "SampleRatio", "contamination", "overlaps", "sample_ratio", "undiluted"]
+__all__ = [
+    "BROKEN_BELOW",
+    "Contamination",
+    "SampleRatio",
+    "contamination",
+    "overlaps",
+    "sample_ratio",
+    "undiluted",
+    "undiluted_lift",
+]
 
 BROKEN_BELOW = 0.001  # Fabijan and others 2019, KDD: a check that runs on every trial must rarely cry wolf
 
@@ -146,6 +155,22 @@ def undiluted(difference: float, found: Contamination) -> float:
     """
     gap = found.compliance - found.share
     return difference / gap if gap >= 0.1 else math.nan
+
+
+def undiluted_lift(lift: float, found: Contamination) -> float:
+    """Return the relative lift of being reached from the diluted relative lift.
+
+    The reached part of the holdout was lifted too, so the lift seen rests on a raised base: with `c` of the treated and `s` of the
+    holdout reached, ``lift = (c - s) L / (1 + s L)``. Assumptions, and NaN, as in :func:`undiluted`; NaN also where no lift fits.
+
+    Examples
+    --------
+    >>> round(undiluted_lift(0.3 / 1.1, Contamination(100, 100, 25, 100)), 3)
+    0.4
+    """
+    gap = found.compliance - found.share
+    below = gap - found.share * lift
+    return lift / below if gap >= 0.1 and below > 0 else math.nan
 
 
 def overlaps(units: pd.DataFrame, windows: pd.DataFrame, *, control: str = "holdout") -> pd.DataFrame:

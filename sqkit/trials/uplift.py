@@ -47,7 +47,7 @@ class Segments:
     effects : tuple of (str, Effect)
         Segments in the order given; intervals at ``1 - alpha / k`` for k segments, so that all hold together.
     adjusted_p : tuple of float
-        Holm over the segments, of no effect in a segment.
+        Holm over the segments, of no effect in a segment; NaN where a segment is too small to be tested.
     p_differs : float
         Of one and the same relative lift in all segments; NaN where it cannot be tested.
     is_different : bool
@@ -159,7 +159,7 @@ def by_segment(
     adjusted = dict(zip(told, stats.holm([found[i][1].p for i in told]), strict=True))
     enough = {found[i][0] for i in told}
     p = interaction_p(cells, [i for i, s in enumerate(cells.segments) if s in enough])
-    return Segments(tuple(found), tuple(adjusted.get(i, 1.0) for i in range(len(found))), p, p < alpha)
+    return Segments(tuple(found), tuple(adjusted.get(i, math.nan) for i in range(len(found))), p, p < alpha)
 
 
 def interaction_p(cells: Cells, which: list[int] | None = None) -> float:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import date, datetime, timedelta
 
 import numpy as np
 import pytest
 import worlds
 
+from sqkit import labels
 from sqkit.campaigns import natural_view as view
 from sqkit.campaigns.natural import natural
 
@@ -44,12 +46,23 @@ def by_hand(tmp_path_factory):
 
 def test_what_was_brought_forward_is_taken_off(by_hand):
     (one,) = natural(by_hand).interruptions
-    assert one.found.window.low <= 1.0 <= one.found.window.high and one.p_holm < 0.01
+    assert one.found.window.low <= 1.0 <= one.found.window.high and one.found.window.p < 0.01
+    assert one.p_holm == one.found.both.p  # the verdict is of the net, whose interval is shown
     assert one.found.after.low <= -60 / 560 <= one.found.after.high
     assert one.found.both.extra == pytest.approx(120 - 60, abs=110)  # the noise of 700 orders and of a forecast
     low, high = one.found.both.extra_range
     assert low <= 60 <= high
     assert one.value_fen == 5000
+    assert np.isnan(one.margin)
+
+
+def test_the_bill_is_paid_from_the_margin(by_hand):
+    (one,) = natural(by_hand).interruptions
+    assert "no margin" in view._value(by_hand, one, "en").plain
+    priced = replace(one, margin=0.3, cost_fen=10000.0)
+    # 5000 fen an order, 30% of it margin, 100 yuan of cost.
+    expected = (one.found.both.extra * 5000 * 0.3 - 10000) / 100
+    assert labels.plain_number(expected, "money", "en", "CNY", True) in view._value(by_hand, priced, "en").plain
 
 
 def test_sentences_say_so(by_hand):

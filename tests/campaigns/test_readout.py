@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import math
 from datetime import date, datetime, timedelta
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
 import worlds
+from scipy.special import ndtr
 
 from sqkit import labels
 from sqkit.campaigns import readout, readout_detail_view, readout_page, readout_view, trial_data
 from sqkit.errors import InputError
+from sqkit.trials import srm
 
 FIRST, LAST = date(2025, 7, 1), date(2026, 6, 30)
 START, END = date(2026, 3, 2), date(2026, 3, 8)
@@ -302,3 +305,66 @@ def test_every_view_has_words(brand, lang):
 def test_a_quiet_brand_names_nothing(store_home):
     reading = worlds.reading(worlds.brand(store_home, "read_quiet", seed=2, members=8000, scenario="quiet"))
     assert not {o.verdict for o in readout.overview(reading)} & {"works", "harm"}
+
+
+@pytest.mark.parametrize("days", [14, 28])
+def test_weekly_looks_together_keep_their_error(days):
+    """Under no effect the share of campaigns named at any planned look, the last included, stays at 5%."""
+    first = date(2026, 3, 2)
+    one = SimpleNamespace(first=first, days=days)
+    weeks, runs = days // 7, 20_000
+    levels = [readout.look_level(one, first + timedelta(days=7 * k - 1)) for k in range(1, weeks + 1)]
+    z = np.cumsum(np.random.default_rng(days).standard_normal((runs, weeks)), axis=1) / np.sqrt(np.arange(1, weeks + 1))
+    named = (2 * ndtr(-np.abs(z)) < levels).any(1).mean()
+    assert named == pytest.approx(0.05, abs=3.3 * math.sqrt(0.05 * 0.95 / runs))
+
+
+def test_between_planned_looks_nothing_is_named():
+    one = SimpleNamespace(first=START, days=21)
+    assert math.isnan(readout.look_level(one, START + timedelta(days=8)))
+    assert readout.look_level(SimpleNamespace(first=START, days=5), START + timedelta(days=9)) == 0.05
+
+
+def test_a_diluted_lift_is_taken_back_to_the_planted_one():
+    # A quarter of the holdout is reached by an offer of +40%: (1.4 / 1.1) - 1 is seen, .364 by the formula of differences.
+    found = srm.Contamination(100, 100, 25, 100)
+    assert srm.undiluted_lift(1.4 / 1.1 - 1, found) == pytest.approx(0.40)
+    assert math.isnan(srm.undiluted_lift(0.2, srm.Contamination(100, 100, 95, 100)))
+
+
+def test_the_read_out_undoes_the_dilution(store_home):
+    """Half the holdout's groups use the offer and react like the treated; the corrected lift holds what was planted."""
+    rng, groups, lift = np.random.default_rng(3), 80, 1.0
+    orders = []
+    for g in range(groups):
+        is_reached = g % 2 or g % 8 == 0
+        for week, mean in ((-1, 1.0), (0, 1.0 * (1 + lift * is_reached))):
+            for m in range(12):
+                for _ in range(rng.poisson(mean)):
+                    day = START + timedelta(days=7 * week + int(rng.integers(7)))
+                    orders.append((f"g{g}m{m}", day, 1000, "private", "X" if is_reached and week == 0 else None))
+    arm = readout.read_out(opened(store_home, "read_diluted", hand_world(orders, groups=groups, members=12)), "X").arms[0]
+    seen, share = arm.effect.lift, 0.25
+    assert arm.diluted_share == share
+    assert arm.undiluted == pytest.approx(seen / (1 - share - share * seen))
+    assert arm.undiluted == pytest.approx(lift, abs=0.15)
+
+
+def test_a_planned_ratio_is_held_to(store_home):
+    tables = hand_world([("g0m0", START, 500, "private", None)], groups=60, members=2)
+    tables["assignments"] = [a | {"arm": "holdout" if i % 20 < 6 else "treated"} for i, a in enumerate(tables["assignments"])]
+    reading = opened(store_home, "read_ratio", tables)
+    guessed = readout.read_out(reading, "X")
+    planned = readout.read_out(reading, "X", {"holdout": 1, "treated": 1})
+    # 18 of 60 against a half: exact binomial .0027; against a third it is ordinary.
+    assert (guessed.is_plan_known, planned.is_plan_known) == (False, True)
+    assert planned.sample.p == pytest.approx(0.0027, abs=1e-4) and guessed.sample.p > 0.5
+    words = [readout_view.sample_rows([o], "en")[0]["ratio"].plain for o in (guessed, planned)]
+    assert "not recorded" in words[0] and "not recorded" not in words[1]
+
+
+def test_a_measure_may_hold_quotes(store_home):
+    tables = hand_world([("g0m0", START, 500, "private", None)])
+    tables["outcomes"] = [{"campaign_id": "X", "unit_id": f"g{g}", "measure": 'it\'s "new"', "value": float(g)} for g in range(4)]
+    frame = trial_data.trial(opened(store_home, "read_quotes", tables), "X")
+    assert frame['m_it\'s "new"'].tolist() == [0, 1, 2, 3]

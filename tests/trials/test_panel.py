@@ -159,3 +159,13 @@ def test_short_series_are_refused():
     assert interrupted(np.zeros(420), np.zeros((420, 1)), 400, 7).reason == "no_events"
     with pytest.raises(InputError, match="outside the series"):
         interrupted(values, design, 98, 7)
+
+
+def test_synthetic_control_refuses_a_drift_before_the_start():
+    """Treated units grow by 3% a period from long before the start; nobody else does."""
+    rng = np.random.default_rng(5)
+    treated = np.arange(12) < 6
+    rate = 400 * np.where(treated[:, None], 1.03 ** np.arange(30), 1.0)
+    counts = rng.poisson(rate)
+    found = synthetic_control(counts, treated, 26, rng=rng)
+    assert found.reason == "pretrend" and found.pretrend_p < 0.05

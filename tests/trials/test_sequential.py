@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy.special import ndtr
 
 from sqkit.errors import InputError
-from sqkit.trials.sequential import always_valid, boundaries, classical, crossing, spent, stopped_at, z_of
+from sqkit.trials.sequential import always_valid, boundaries, classical, crossing, nominal, spent, stopped_at, z_of
 
 FIVE = [0.2, 0.4, 0.6, 0.8, 1.0]
 
@@ -95,3 +96,17 @@ def test_scores_of_p_values_and_where_a_trial_stops():
 def test_impossible_plans_are_refused(call):
     with pytest.raises(InputError):
         call()
+
+
+def test_nominal_levels_are_the_tails_beyond_the_bounds_and_keep_the_error():
+    # O'Brien-Fleming-type spending, four looks: Lan and DeMets bounds 4.333, 2.963, 2.359, 2.014 (Jennison and Turnbull 2000, ch. 7).
+    levels = nominal([0.25, 0.5, 0.75, 1.0])
+    assert levels == pytest.approx([1.5e-5, 0.00305, 0.0183, 0.0440], rel=0.03)
+    rng = np.random.default_rng(11)
+    for looks in (4, 7):
+        t = np.arange(1, looks + 1) / looks
+        z = np.cumsum(rng.standard_normal((20_000, looks)), axis=1) / np.sqrt(np.arange(1, looks + 1))
+        p = 2 * ndtr(-np.abs(z))
+        assert (p < nominal(t)).any(1).mean() == pytest.approx(0.05, abs=3.3 * np.sqrt(0.05 * 0.95 / 20_000))
+        cumulative = np.array([spent(x) for x in t])
+        assert (p < cumulative).any(1).mean() > 0.053  # what the cumulative spend would do
