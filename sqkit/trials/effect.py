@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,9 +16,10 @@ from sqkit.trials.regression import columns, fit
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Clusters", "Effect", "clusters_of", "effect", "effect_of"]
+__all__ = ["Clusters", "Effect", "clusters_of", "effect", "effect_of", "is_missing"]
 
 COLLAPSE_FROM = 5_000  # from so many clusters of one unit, equal ones become one row with a count
+UNEVEN_BELOW = 0.05  # shares without outcome that differ so clearly between arms end the reading; refusing too often does no harm
 
 
 @dataclass(frozen=True)
@@ -71,14 +72,16 @@ class Effect:
     ----------
     outcome : str
     control, treated : float
-        The arms' own ratios ``sum(outcome) / sum(denominator)``, not adjusted for anything.
+        Means of the arms, ``sum(outcome) / sum(denominator)``; with strata or a pre-period both as the model has them at the pooled mean
+        of these, so that ``treated - control`` is the difference and their ratio the lift.
     difference, low, high, se, df, p : float
         Treated less control, adjusted for strata and pre-period where given; two-sided p of no difference.
     lift, lift_low, lift_high : float
-        Difference over the control arm's ratio (adjusted alike), with Fieller's interval; NaN where it is unbounded.
+        Difference over `control` with Fieller's interval; all three NaN where `control` is not above 0 or the interval has no end: then
+        only the difference can be told.
     level : float
     n_control, n_treated : int
-        Units (rows of the frame).
+        Units (rows of the frame) with an outcome.
     clusters_control, clusters_treated : int
     reduction : float
         Share of the variance that strata and pre-period took away; 0 without them, negative where they cost more than they brought.
@@ -87,7 +90,10 @@ class Effect:
     is_enough : bool
         At least 8 clusters in each arm and 5 effective contributors to the outcome.
     note : str
-        Why there is not enough: ``no_data``, ``few_clusters``, ``few_events``, else ''.
+        Why there is not enough: ``no_data``, ``few_clusters``, ``few_events``, else ''; ``missing_outcomes`` where outcomes lack in
+        one arm more than in the other, and then nothing is estimated.
+    n_missing : int
+        Units left out because their outcome (or what it is divided by) was not recorded.
     """
 
     outcome: str
@@ -111,6 +117,17 @@ class Effect:
     method: str
     is_enough: bool
     note: str
+    n_missing: int = 0
+
+    @property
+    def is_lift_told(self) -> bool:
+        """Whether the relative lift has a bounded interval; else only the difference is told."""
+        return all(math.isfinite(x) for x in (self.lift, self.lift_low, self.lift_high))
+
+
+def is_missing(frame: pd.DataFrame, outcome: str, denominator: str | None = None) -> np.ndarray:
+    """Return which rows lack the outcome or what it is divided by (NaN, None)."""
+    return frame[[outcome, *([denominator] if denominator else [])]].isna().any(axis=1).to_numpy()
 
 
 def clusters_of(
@@ -118,7 +135,7 @@ def clusters_of(
     control: str = "holdout", treated: str = "treated", stratum: str | None = None, pre: str | None = None,
     pre_denominator: str | None = None,
 ) -> Clusters:  # fmt: skip
-    """Add units up to clusters; arguments are those of :func:`effect`."""
+    """Add units up to clusters; arguments are those of :func:`effect`. Units without an outcome are left out."""
     import pandas as pd
 
     used = dict.fromkeys(c for c in (outcome, denominator, cluster, arm, stratum, pre, pre_denominator) if c)
@@ -134,6 +151,7 @@ def clusters_of(
     if control == treated:
         raise InputError(f"control and treated are both {control!r}; a comparison takes two arms.")
     kept = frame[frame[arm].isin([control, treated])]
+    kept = kept[~is_missing(kept, outcome, denominator)]
     _check_numbers(kept, outcome, [c for c in (denominator, pre_denominator) if c], pre)
     codes, names = pd.factorize(kept[cluster])
     if (codes < 0).any():
@@ -175,7 +193,9 @@ def effect(
     Parameters
     ----------
     frame : DataFrame
-        One row per unit (member, group, store), columns as named below; money in fen.
+        One row per unit (member, group, store), columns as named below; money in fen. An outcome that did not happen is 0; one that was
+        not recorded is NaN: where the share of these differs between the arms (p < .05, or an arm has none at all) nothing is
+        estimated (``missing_outcomes``), else such units are left out and counted.
     outcome, denominator : str
         Without a denominator the outcome is per unit (row). With one it is a ratio metric: orders per member where rows are groups,
         value per order.
@@ -197,7 +217,7 @@ def effect(
     Raises
     ------
     ContractError
-        Missing columns; values that are not numbers; a negative denominator.
+        Missing columns; infinite values; an empty pre-period; a negative denominator.
     InputError
         Unknown arms, or a cluster in both arms or in two strata.
 
@@ -209,11 +229,26 @@ def effect(
     >>> found.difference, found.clusters_treated, found.note
     (2.0, 4, 'few_clusters')
     """
+    draw = {"cluster": cluster, "arm": arm, "control": control, "treated": treated}
     made = clusters_of(
-        frame, outcome=outcome, denominator=denominator, cluster=cluster, arm=arm, control=control, treated=treated, stratum=stratum,
-        pre=pre, pre_denominator=pre_denominator,
-    )  # fmt: skip
-    return effect_of(made, outcome, level)
+        frame, outcome=outcome, denominator=denominator, stratum=stratum, pre=pre, pre_denominator=pre_denominator, **draw
+    )
+    kept = frame[frame[arm].isin([control, treated])]
+    lacks = is_missing(kept, outcome, denominator)
+    if not lacks.any():
+        return effect_of(made, outcome, level)
+    sides = [lacks[(kept[arm] == name).to_numpy()] for name in (control, treated)]
+    if any(side.all() for side in sides) or _is_uneven(kept.assign(_lacks=lacks.astype(float)), draw):
+        nan, none = math.nan, [int((~side).sum()) for side in sides]
+        used = [int((made.den[made.is_treated == k] > 0).sum()) for k in (False, True)]
+        return Effect(outcome, *[nan] * 11, level, *none, *used, 0.0, "none", False, "missing_outcomes", int(lacks.sum()))
+    return replace(effect_of(made, outcome, level), n_missing=int(lacks.sum()))
+
+
+def _is_uneven(frame: pd.DataFrame, draw: dict[str, str]) -> bool:
+    """Say whether the share without outcome differs between the arms, clusters being what was drawn; so too where it cannot be tested."""
+    found = effect_of(clusters_of(frame, outcome="_lacks", **draw), "_lacks")
+    return found.p < UNEVEN_BELOW if math.isfinite(found.p) else abs(found.difference) > 1e-9
 
 
 def effect_of(made: Clusters, outcome: str, level: float = 0.95) -> Effect:
@@ -222,40 +257,35 @@ def effect_of(made: Clusters, outcome: str, level: float = 0.95) -> Effect:
     side = [made.is_treated == k for k in (False, True)]
     ratio = [_over(made.num[s].sum(), made.den[s].sum()) for s in side]
     used = [int((made.den[s] > 0).sum()) for s in side]
-    units = [int(made.units[s].sum()) for s in side]
-    note = _note(made, used)
-    found = _fitted(made, made.stratum, made.pre)
+    counts = (level, *(int(made.units[s].sum()) for s in side), *used)
+    note, nan = _note(made, used), math.nan
     method = "cr2" + ("_strata" if made.stratum is not None else "") + ("_cuped" if made.pre is not None else "")
+    if min(used) < 2:  # before any fit: without a weight in an arm there is nothing to invert
+        return Effect(outcome, *ratio, ratio[1] - ratio[0], *[nan] * 8, *counts, 0.0, method, False, note or "few_events")
+    found = _fitted(made, made.stratum, made.pre)
+    value, se, df, control = float(found.difference), float(found.se), float(found.df), float(found.control)
+    if not (se > 0 and math.isfinite(df)):
+        return Effect(outcome, *ratio, ratio[1] - ratio[0], *[nan] * 8, *counts, 0.0, method, False, note or "few_events")
     reduction = 0.0
     if method != "cr2":
         plain = float(_fitted(made, None, None).v11)
         reduction = 1 - float(found.v11) / plain if plain > 0 else 0.0
-    value, se, df = float(found.difference), float(found.se), float(found.df)
-    if min(used) < 2 or not (se > 0 and math.isfinite(df)):
-        nothing = [math.nan] * 4
-        value = ratio[1] - ratio[0]
-        lift = _over(value, ratio[0])
-        return Effect(
-            outcome, *ratio, value, *nothing[:3], math.nan, math.nan, lift, math.nan, math.nan, level, *units, *used, 0.0, method,
-            False, note or "few_events",
-        )  # fmt: skip
     low, high = (float(x) for x in found.bounds(level))
-    lift = _over(value, float(found.control))
-    ends = (float(x) for x in found.lift_bounds(level))
+    lift = (_over(value, control), *(float(x) for x in found.lift_bounds(level)))
+    if control <= 0 or not all(math.isfinite(x) for x in lift):
+        lift = (nan, nan, nan)
     return Effect(
         outcome,
-        *ratio,
+        control,
+        control + value,
         value,
         low,
         high,
         se,
         df,
         float(found.p),
-        lift,
-        *ends,
-        level,
-        *units,
-        *used,
+        *lift,
+        *counts,
         reduction,
         method,
         not note,
@@ -294,7 +324,7 @@ def _check_numbers(frame: pd.DataFrame, outcome: str, dens: list[str], pre: str 
         values = frame[name].to_numpy(float)
         bad = int((~np.isfinite(values)).sum())
         if bad:
-            problems.append(f"{name} is empty or infinite in {bad} rows; an outcome that did not happen is 0")
+            problems.append(f"{name} is empty or infinite in {bad} rows; what did not happen is 0")
         if name in dens and (values < 0).any():
             problems.append(f"{name} is negative in {int((values < 0).sum())} rows; allowed from 0")
     if problems:

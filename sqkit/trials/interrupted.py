@@ -59,6 +59,8 @@ class Interrupted:
         Placebo windows, and days of history that the forecast rests on.
     misses : ndarray
         Log of actual over expected of every placebo window, in order of time.
+    n_after : int
+        Days after the window that were judged: those asked for, or as many as the series has.
     reason : str
         '' or ``short_pre``, ``few_placebos``, ``no_events``.
     """
@@ -70,6 +72,7 @@ class Interrupted:
     n_days: int
     misses: np.ndarray
     reason: str = ""
+    n_after: int = 0
 
 
 def interrupted(
@@ -83,7 +86,7 @@ def interrupted(
     ridge: float = 1e-6,
     level: float = 0.95,
 ) -> Interrupted:
-    """Judge the `length` values from `start` on, and the `after` values behind them.
+    """Judge the `length` values from `start` on, and the `after` values behind them (as many as there are: ``n_after``).
 
     Parameters
     ----------
@@ -116,9 +119,9 @@ def interrupted(
     after = min(after, len(values) - start - length)
     none = np.zeros(0)
     if usable[:start].sum() < LEAST_DAYS:
-        return Interrupted(None, None, None, 0, int(usable[:start].sum()), none, "short_pre")
+        return Interrupted(None, None, None, 0, int(usable[:start].sum()), none, "short_pre", after)
     if not values[:start][usable[:start]].sum() > 0:
-        return Interrupted(None, None, None, 0, int(usable[:start].sum()), none, "no_events")
+        return Interrupted(None, None, None, 0, int(usable[:start].sum()), none, "no_events", after)
     spans = {"window": (0, length), "after": (length, length + after), "both": (0, length + after)}
     spans = {k: v for k, v in spans.items() if v[1] > v[0]}
     whole = length + after
@@ -128,7 +131,7 @@ def interrupted(
         if usable[:s].sum() >= LEAST_DAYS and all(usable[s + a : s + b].mean() >= USABLE_SHARE for a, b in spans.values())
     ][::-1]
     if len(places) < LEAST_PLACEBOS:
-        return Interrupted(None, None, None, len(places), int(usable[:start].sum()), none, "few_placebos")
+        return Interrupted(None, None, None, len(places), int(usable[:start].sum()), none, "few_placebos", after)
     misses = {k: np.empty(len(places)) for k in spans}
     for i, place in enumerate(places):
         expected = _foretold(values, design, usable, place, whole, ridge)
@@ -138,7 +141,9 @@ def interrupted(
             misses[k][i] = np.log((actual + 0.5) / (expected[a:b][kept[a:b]].sum() + 0.5))
     expected = _foretold(values, design, usable, start, whole, ridge)
     made = {k: _span(values[start + a : start + b].sum(), expected[a:b].sum(), misses[k], level) for k, (a, b) in spans.items()}
-    return Interrupted(made["window"], made.get("after"), made["both"], len(places), int(usable[:start].sum()), misses["window"])
+    return Interrupted(
+        made["window"], made.get("after"), made["both"], len(places), int(usable[:start].sum()), misses["window"], "", after
+    )
 
 
 def _span(actual: float, expected: float, misses: np.ndarray, level: float) -> Span:

@@ -84,7 +84,7 @@ def columns(
         [] if stratum is None else [np.broadcast_to(stratum == s, shape).astype(float) for s in range(1, int(stratum.max()) + 1)]
     )
     extra += [] if pre is None else [np.broadcast_to(pre, shape)]
-    made += [x - (weights * x).sum(-1, keepdims=True) / total for x in extra]
+    made += [x - (weights * x).sum(-1, keepdims=True) / np.where(total > 0, total, 1.0) for x in extra]
     return np.stack(made, -1)
 
 

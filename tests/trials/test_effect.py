@@ -137,7 +137,7 @@ def test_results_do_not_depend_on_the_order_of_rows_and_scale_with_money():
 @pytest.mark.parametrize(
     ("change", "error", "said"),
     [
-        (lambda f: f.assign(orders=np.nan), ContractError, "an outcome that did not happen is 0"),
+        (lambda f: f.assign(orders=np.inf), ContractError, "what did not happen is 0"),
         (lambda f: f.drop(columns="orders"), ContractError, "'orders' is missing"),
         (lambda f: f.assign(arm="treated"), InputError, "holdout"),
         (lambda f: f.assign(arm=["holdout", "treated"] * (len(f) // 2) + ["holdout"] * (len(f) % 2)), InputError, "both arms"),
@@ -150,6 +150,65 @@ def test_bad_input_is_refused_by_name(change, error, said):
     frame = change(trial().assign(n=1.0))
     with pytest.raises(error, match=said):
         effect(frame, outcome="orders", denominator="n", stratum="stratum")
+
+
+def test_outcomes_that_lack_in_one_arm_end_the_reading_and_even_ones_are_left_out():
+    frame, rng = trial(lift=1.0).astype({"orders": float}), np.random.default_rng(0)
+    one_arm = effect(frame.assign(orders=frame["orders"].where(frame["arm"] == "treated")), outcome="orders")
+    lacks = rng.random(len(frame)) < np.where(frame["arm"] == "treated", 0.1, 0.4)
+    uneven = effect(frame.assign(orders=frame["orders"].mask(lacks)), outcome="orders")
+    for found in (one_arm, uneven):
+        assert (found.note, found.is_enough, found.is_lift_told) == ("missing_outcomes", False, False)
+        assert np.isnan([found.control, found.treated, found.difference, found.p]).all()
+    assert one_arm.n_control == 0
+    lacks = np.arange(len(frame)) % 5 == 0  # a fifth, without regard to the arm
+    even, known = effect(frame.assign(orders=frame["orders"].mask(lacks)), outcome="orders"), frame[~lacks]
+    means = known.groupby("arm")["orders"].mean()
+    assert (even.control, even.treated) == pytest.approx((means["holdout"], means["treated"]))  # a missing one is no 0
+    assert even.n_missing == lacks.sum() and even.n_control + even.n_treated == len(known)
+
+
+def test_equal_missingness_is_taken_for_uneven_in_five_percent():
+    rng, refused, runs = np.random.default_rng(5), 0, 400
+    for _ in range(runs):
+        y = np.where(rng.random(120) < 0.2, np.nan, rng.normal(size=120))
+        frame = pd.DataFrame({"u": range(120), "arm": ["holdout", "treated"] * 60, "y": y})
+        refused += effect(frame, outcome="y", cluster="u").note == "missing_outcomes"
+    assert refused <= laws.binom.ppf(0.9995, runs, 0.05)
+
+
+def test_the_means_shown_the_difference_and_the_lift_are_of_one_model():
+    """Arms unequal before the draw: means at the pooled pre-period, by the textbook's ANCOVA."""
+    rng, n = np.random.default_rng(12), 60
+    treated = np.arange(n) % 2 == 1
+    before = rng.normal(5, 1, n) + treated  # the treated were better already
+    y = before + 0.5 * treated + rng.normal(0, 0.3, n)
+    frame = pd.DataFrame({"u": range(n), "arm": np.where(treated, "treated", "holdout"), "y": y, "before": before})
+    found = effect(frame, outcome="y", cluster="u", pre="before")
+    within = before - np.where(treated, before[treated].mean(), before[~treated].mean())
+    slope = (within * y).sum() / (within**2).sum()
+    by_hand = [y[s].mean() + slope * (before.mean() - before[s].mean()) for s in (~treated, treated)]
+    assert (found.control, found.treated) == pytest.approx(tuple(by_hand))
+    assert found.treated - found.control == pytest.approx(found.difference)
+    assert found.treated / found.control - 1 == pytest.approx(found.lift)
+
+
+def test_a_lift_without_a_bounded_interval_is_not_told():
+    y = np.r_[np.zeros(19), 1, np.ones(10), np.zeros(10)]  # one of twenty against ten of twenty
+    frame = pd.DataFrame({"u": range(40), "arm": ["holdout"] * 20 + ["treated"] * 20, "y": y})
+    found = effect(frame, outcome="y", cluster="u")
+    assert found.p < 0.01 and found.low > 0
+    assert not found.is_lift_told and np.isnan([found.lift, found.lift_low, found.lift_high]).all()
+    below = effect(frame.assign(y=y - 5), outcome="y", cluster="u")
+    assert below.difference == pytest.approx(0.45) and np.isnan(below.lift)
+
+
+def test_without_any_weight_there_is_no_data_and_no_error():
+    for has_pre in (False, True):
+        more = {"stratum": "stratum", "pre": "before"} if has_pre else {}
+        found = effect(trial().assign(n=0.0), outcome="orders", denominator="n", **more)
+        assert (found.note, found.is_enough) == ("no_data", False)
+        assert np.isnan([found.p, found.low, found.lift]).all()
 
 
 def test_few_clusters_and_no_outcome_are_said():
