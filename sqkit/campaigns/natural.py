@@ -15,6 +15,7 @@ import pandas as pd
 
 from sqkit import calendar
 from sqkit.campaigns import trial_data
+from sqkit.campaigns.arms import control_of
 from sqkit.reading import Reading, remembered
 from sqkit.stats import holm
 from sqkit.trials.interrupted import Interrupted, interrupted
@@ -109,7 +110,7 @@ def natural(reading: Reading) -> Natural:
             FROM campaigns WHERE ends_at < DATE '{reading.as_of}' + INTERVAL 1 DAY AND ends_at >= DATE '{reading.as_of - timedelta(YEAR)}'
             ORDER BY starts_at, campaign_id"""
     ).df()
-    arms = _arms(reading)
+    arms = pd.DataFrame(columns=["campaign_id"]) if reading.source.missing("assignments") else trial_data.assigned(reading)
     panels, series = [], []
     for row in rows.itertuples(index=False):
         units = arms[arms["campaign_id"] == row.campaign_id]
@@ -120,22 +121,13 @@ def natural(reading: Reading) -> Natural:
     return Natural(tuple(p for p in panels if p is not None), _interruptions(reading, series), ())
 
 
-def _arms(reading: Reading) -> pd.DataFrame:
-    empty = pd.DataFrame(columns=["campaign_id", "unit_id", "arm", "level"])
-    if reading.source.missing("assignments"):
-        return empty
-    return reading.engine.execute(
-        """SELECT a.campaign_id, a.unit_id, a.arm, c.assigned_level AS level
-           FROM assignments AS a JOIN campaigns AS c ON c.campaign_id = a.campaign_id ORDER BY a.campaign_id, a.unit_id"""
-    ).df()
-
-
 def _panel(reading: Reading, row, units: pd.DataFrame) -> PanelReading | None:
     level, first = units["level"].iloc[0], row.first.date() if hasattr(row.first, "date") else row.first
     last = row.last.date() if hasattr(row.last, "date") else row.last
     during = ((last - first).days + 1) // 7
     before = min(WEEKS_BEFORE[level], (first - reading.source.first_day).days // 7)
-    if during < 1 or before < 1:
+    control = control_of(units["arm"])
+    if during < 1 or before < 1 or not control:
         return None
     unit = "s.group_id" if level == "group" else "o.store_id"
     stays = "JOIN membership_facts AS s ON s.member_id = o.member_id AND o.ordered_on >= s.joined_on"
@@ -153,7 +145,6 @@ def _panel(reading: Reading, row, units: pd.DataFrame) -> PanelReading | None:
     table = (
         counted.pivot(index="unit_id", columns="week", values="n").reindex(index=names, columns=range(before + during)).fillna(0)
     )
-    control = _control(units["arm"])
     treated, counts = (units["arm"] != control).to_numpy(), table.to_numpy(float)
     rng = np.random.default_rng(zlib.crc32(f"{reading.source.id}|{row.campaign_id}|natural".encode()))
     alive = counts[:, :before].sum(1) > 0
@@ -163,12 +154,6 @@ def _panel(reading: Reading, row, units: pd.DataFrame) -> PanelReading | None:
     synthetic = synthetic_control(counts, treated, before, rng=rng) if len(treated) <= FEW_UNITS else None
     did = difference_in_differences(counts, treated, before)
     return PanelReading(row.campaign_id, row.name, row.kind, level, first, last, before, during, did, synthetic)
-
-
-def _control(arms: pd.Series) -> str:
-    """Return the arm that was left alone: one of the usual names, else the first in order."""
-    usual = [a for a in sorted(arms.unique()) if str(a).lower() in ("holdout", "control", "none", "placebo")]
-    return usual[0] if usual else sorted(arms.unique())[0]
 
 
 def _interruptions(reading: Reading, rows: list) -> tuple[Interruption, ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from sqkit import calendar, labels
-from sqkit.campaigns.natural import Interruption, Natural
+from sqkit.campaigns.natural import AFTER_DAYS, Interruption, Natural
 from sqkit.labels import Lang, Text, interval, name, number, phrase, raw
 from sqkit.reading import Reading
 from sqkit.stats import holm
@@ -79,11 +79,25 @@ def series_title(found: Natural, lang: Lang) -> Text:
     both = first.found.both
     festival = raw("")
     if first.festival:
-        festival = phrase("natural_festival", lang, festival=raw(_festival(first.festival, lang)))
+        festival = phrase("natural_festival", lang, festival=name(_festival(first.festival, lang)))
     return phrase(
         f"natural_title_{_verdict(first)}", lang, name=name(first.name), lift=number(abs(both.lift), LIFT, "share", lang),
-        interval=interval(both.low, both.high, LIFT, "share", lang, signed=True), festival=festival,
+        interval=interval(both.low, both.high, LIFT, "share", lang, signed=True), festival=festival, after=_after(first, lang),
     )  # fmt: skip
+
+
+def _after(one: Interruption, lang: Lang) -> Text:
+    """Say how many days after the campaign are counted with it: fewer where the data end sooner."""
+    if not one.found.n_after:
+        return phrase("natural_after_none", lang)
+    return phrase("natural_after_days", lang, days=number(one.found.n_after, LIFT, "days", lang))
+
+
+def _after_cell(one: Interruption, lang: Lang) -> Text:
+    told = _lift(one.found.after, lang)
+    if one.found.after is None or one.found.n_after == AFTER_DAYS:
+        return told
+    return phrase("natural_after_cut", lang, told=told, days=number(one.found.n_after, LIFT, "days", lang))
 
 
 def _festival(festival: str, lang: Lang) -> str:
@@ -117,7 +131,7 @@ def series_rows(reading: Reading, found: Natural, lang: Lang) -> list[dict[str, 
             {
                 "campaign": name(i.name),
                 "window": _lift(i.found.window, lang),
-                "after": _lift(i.found.after, lang),
+                "after": _after_cell(i, lang),
                 "net": phrase(
                     "natural_cell", lang, value=number(both.extra, "natural_extra", "count", lang, signed=True),
                     interval=interval(*ends, "natural_extra", "count", lang, signed=True),
@@ -210,7 +224,7 @@ def sheets(found: Natural, lang: Lang) -> dict[str, pd.DataFrame]:
         {
             "campaign_id": i.campaign_id, "name": i.name, "measure": i.measure, "first": i.first, "last": i.last, "span": kind,
             "actual": s.actual, "expected": s.expected, "lift": s.lift, "low": s.low, "high": s.high, "p": s.p, "p_holm": i.p_holm,
-            "n_placebos": i.found.n_placebos, "cost_cny": i.cost_fen / 100, "margin_share": i.margin, "festival": i.festival,
+            "n_placebos": i.found.n_placebos, "n_after": i.found.n_after, "cost_cny": i.cost_fen / 100, "margin_share": i.margin, "festival": i.festival,
         }
         for i in found.interruptions for kind in ("window", "after", "both") if (s := getattr(i.found, kind)) is not None
     ]  # fmt: skip
