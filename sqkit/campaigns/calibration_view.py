@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 import numpy as np
 import pandas as pd
@@ -27,6 +27,7 @@ BANDS = {
     "0_299": "0–299", "300_1199": "300–1,199", "1200_1499": "1,200–1,499", "1500_2000": "1,500–2,000", "2001_up": "> 2,000", "near": "1,200–2,000",
 }  # fmt: skip
 LEAST = 6
+NO_LIMIT = 1_000_000_000  # what the mechanics write for a stock without limit
 # Mechanisms that real communities have and the simulator lacks; benchmarks/campaign_coverage.py shows what each does to coverage.
 MISSING = ("calibration_missing_calendar", "calibration_missing_spill", "calibration_missing_joiners")
 
@@ -41,9 +42,9 @@ def used_ranges(made: Calibrated, mechanic_ids: Iterable[str] = ()) -> dict[str,
     return {**{name: told.get(name, p.default) for name, p in asked.items()}, **told}
 
 
-def known_rows(made: Calibrated, lang: Lang, mechanic_ids: Iterable[str] = ()) -> list[dict]:
-    """Return one table row per parameter: those of the data first, in the order they were asked for."""
-    used = used_ranges(made, mechanic_ids)
+def known_rows(made: Calibrated, lang: Lang, mechanic_ids: Iterable[str] = (), only: Collection[str] | None = None) -> list[dict]:
+    """Return one table row per parameter: those of the data first, in the order they were asked for; `only` some of them where given."""
+    used = {k: v for k, v in used_ranges(made, mechanic_ids).items() if only is None or k in only}
     rows = sorted(used.items(), key=lambda item: item[1].origin != "data")
     return [_row(name, known, lang, made.population.currency, name in made.of_brand) for name, known in rows]
 
@@ -51,10 +52,18 @@ def known_rows(made: Calibrated, lang: Lang, mechanic_ids: Iterable[str] = ()) -
 def _row(name: str, known: Range, lang: Lang, currency: str, is_of_brand: bool) -> dict:
     metric, display, change = _shown(name, known)
     ends = sorted((change(known.low), change(known.high)))
+    value = number(change(known.value), metric, display, lang, currency)
+    span = raw("") if known.is_fixed else interval(*ends, metric, display, lang, currency)
+    if name.endswith("stock_units") and known.value >= NO_LIMIT:
+        value, span = phrase("calibration_no_limit", lang), raw("")
+    if display == "price" and known.high < 100:  # less than one of the currency: two digits would hide it
+        unit = f"calibration_{'fen' if currency == 'CNY' else 'hundredths'}"
+        value = phrase(unit, lang, value=number(known.value, metric, "per", lang))
+        span = raw("") if known.is_fixed else phrase(unit, lang, value=interval(known.low, known.high, metric, "per", lang))
     return {
         "parameter": _name(name, known, lang),
-        "value": number(change(known.value), metric, display, lang, currency),
-        "range": raw("") if known.is_fixed else interval(*ends, metric, display, lang, currency),
+        "value": value,
+        "range": span,
         "n": labels.count(round(known.n), lang) if np.isfinite(known.n) else raw("–"),
         "origin": phrase(f"calibration_origin_{'brand' if is_of_brand else known.origin}", lang),
     }
@@ -69,11 +78,18 @@ def _shown(name: str, known: Range) -> tuple[str, str, object]:
         return metric, "multiple", lambda x: float(np.exp(x))
     if name.partition(".")[0] in ("redeem_week", "referral_week") or metric == "points_redeem_week":
         return metric, "per", lambda x: x * PER
-    if name.endswith("_fen"):
+    if metric in ("critical_points", "critical_scale"):
+        return metric, "count", float
+    record = _record(name)
+    if name.endswith("_fen") or record is not None and record.unit == "fen":
         return metric, "price", lambda x: x / 100
     if name.endswith("_cv"):
         return metric, "multiple", float
-    record = _record(name)
+    if record is not None and record.unit in ("multiple", "log") and not name.endswith("_sd"):
+        return metric, "multiple", np.exp if record.unit == "log" else float
+    is_whole = all(float(x).is_integer() for x in (known.low, known.value, known.high))
+    if record is not None and record.unit != "share" and is_whole and known.origin != "data":
+        return metric, "count", float
     is_share = known.scale == "share" or name.endswith("_sd") or record is not None and record.unit == "share"
     return metric, "share" if is_share else "per", float
 
@@ -91,6 +107,8 @@ def _name(name: str, known: Range, lang: Lang) -> Text:
             return phrase("calibration_letter", lang, name=text, letter=name[-1].upper())
         band = "near" if name == "points_threshold.redeem_week" else band
         return phrase("calibration_band", lang, name=text, band=fixed(BANDS[band])) if band else text
+    if name in ("fatigue_effect", "pressure_effect"):  # written as multiples, as the data's are
+        return constants(registry.quantity(name).text("name", lang))
     mechanic, _, own = name.partition(".")
     parameter = mechanics()[mechanic].parameters[own] if own else general()[name]
     return constants(parameter.name(lang))
@@ -159,8 +177,12 @@ def backtest_title(made: Calibrated, weeks: int, lang: Lang) -> Text:
 
 def backtest_note(made: Calibrated, weeks: int, lang: Lang) -> Text:
     """Return the small print of the back-test."""
-    correction = phrase(f"calibration_correction_{made.correction}", lang)
-    return phrase("calibration_note_backtest", lang, weeks=fixed(weeks), depth=fixed(made.depth), correction=correction)
+    where = "china" if made.population.currency == "CNY" else "abroad"
+    aligned, peaks = (phrase(f"calibration_{key}_{where}", lang) for key in ("aligned", "peaks"))
+    correction = phrase(f"calibration_correction_{made.correction}", lang, aligned=aligned)
+    return phrase(
+        "calibration_note_backtest", lang, peaks=peaks, weeks=fixed(weeks), depth=fixed(made.depth), correction=correction
+    )
 
 
 def untold_backtest(made: Calibrated, lang: Lang) -> tuple[Text, Text, Text] | None:

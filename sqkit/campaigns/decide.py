@@ -97,7 +97,8 @@ class Ground:
 
     @cached_property
     def calibration(self) -> Calibration:
-        made = {name: _fixed_draws(known, f"{self.key}|{name}") for name, known in self.ranges.items()}
+        read = {*general(), *(p.id for m in mechanics().values() for p in m.parameters.values())}  # the rest is told, not simulated
+        made = {name: _fixed_draws(known, f"{self.key}|{name}") for name, known in self.ranges.items() if name in read}
         return Calibration(made, self.known.calibration.notes)
 
 

@@ -176,7 +176,7 @@ def option_rows(made: Design, reading: Reading, lang: Lang) -> list[dict]:
     ]
 
 
-def options_title(made: Design, lang: Lang) -> Text:
+def options_title(made: Design, lang: Lang, *, is_store: bool = False) -> Text:
     """Return how many set-ups can answer, and the lightest (fewest weeks, then fewest clusters) or the nearest."""
     if not made.options:
         return phrase("design_options_title_untold", lang)
@@ -186,6 +186,8 @@ def options_title(made: Design, lang: Lang) -> Text:
         best = min(good, key=lambda o: (o.weeks, o.n_clusters))
         return phrase("design_options_title_some", lang, good=fixed(len(good)), best=_named(best, lang), **told)
     best = min(made.options, key=lambda o: o.lift_high)
+    if not math.isfinite(best.lift_high):
+        return phrase("design_options_title_store" if is_store else "design_options_title_never", lang, n=told["n"])
     return phrase("design_options_title_none", lang, best=_named(best, lang), least=_lift(best.lift_high, lang), **told)
 
 

@@ -11,10 +11,10 @@ import pandas as pd
 from scipy.special import ndtri
 
 from sqkit import labels
-from sqkit.campaigns import design_view, referral_view
+from sqkit.campaigns import calibration_view, design_view, referral_view
 from sqkit.campaigns import plan_view as view
 from sqkit.campaigns.decide import MOST_BOUND
-from sqkit.campaigns.decision import Planned
+from sqkit.campaigns.decision import DETECTED, Planned
 from sqkit.campaigns.mechanics import mechanics
 from sqkit.campaigns.model import OUTPUTS
 from sqkit.campaigns.referral_rewards import Reward, RewardCosts, reward_costs
@@ -26,8 +26,8 @@ from sqkit.labels import Lang, Text, constants, fixed, interval, join, name, num
 from sqkit.reading import Reading
 
 __all__ = [
-    "CALENDAR_COLUMNS", "DECISION_COLUMNS", "LIMITS", "SHOWN", "calendar_notes", "calendar_rows", "decision_rows", "drive_costs", "drive_notes",
-    "findings", "mechanic_ids", "pilot_note", "sheets", "three_sentences", "window",
+    "CALENDAR_COLUMNS", "DECISION_COLUMNS", "LIMITS", "SHOWN", "calendar_notes", "calendar_rows", "decision_line", "decision_rows", "drive_costs", "drive_notes",
+    "findings", "is_idle", "known_more", "known_rows", "mechanic_ids", "pilot_note", "sheets", "three_sentences", "window",
 ]  # fmt: skip
 
 SHOWN = [
@@ -40,7 +40,6 @@ CALENDAR_COLUMNS = {
     "week": "plan_col_week", "dates": "plan_col_dates", "what": "plan_col_what", "posts": "plan_col_posts", "cap": "plan_col_cap",
 }  # fmt: skip
 DRIVE = "referral_drive"  # the scenario whose reward tiers are priced
-DETECTED = 2.8  # a lift is found with 80% power at so many standard errors
 
 
 def mechanic_ids(plan: Planned) -> list[str]:
@@ -70,8 +69,11 @@ def _what(plan: Planned, lang: Lang) -> Text:
     if plan.found.chosen != NOTHING:
         told["cost"] = view.money(plan.found.row(plan.scenario.id)["cost_fen"], "plan_cost", plan, lang)
         if plan.found.rule == "given":
-            return phrase("plan_what_given", lang, **told)
-        return phrase("plan_what_best", lang, n=number(len(plan.found.rows), "plan_profit", "count", lang), **told)
+            made = phrase("plan_what_given", lang, **told)
+        else:
+            made = phrase("plan_what_best", lang, n=number(len(plan.found.rows), "plan_profit", "count", lang), **told)
+        is_unsure = plan.found.row(plan.scenario.id)["verdict"] == "cannot_tell"
+        return join([made, phrase("plan_what_unsure", lang)], lang, "sentence_separator") if is_unsure else made
     row = plan.found.row(plan.scenario.id)
     if plan.found.rule == "given":
         return phrase("plan_what_asked", lang, **told)
@@ -110,13 +112,15 @@ def _todo(plan: Planned, lang: Lang) -> Text:
     if seen is None or not np.isfinite(seen.lift_high):
         return phrase("plan_do_pilot_blind", lang, unknown=unknown)
     least = number(seen.lift_high, "detectable_lift", "share", lang)
-    if plan.lift >= seen.lift_high:
+    if plan.seen_lift >= seen.lift_high:
         told = {
             "level": phrase(f"design_level_{plan.test.level}", lang),
             "weeks": phrase("design_weeks", lang, n=fixed(plan.test.weeks)),
         }
         return phrase("plan_do_pilot_can", lang, unknown=unknown, least=least, **told)
-    return phrase("plan_do_pilot_small", lang, unknown=unknown, least=least, lift=number(plan.lift, "plan_lift", "share", lang))
+    return phrase(
+        "plan_do_pilot_small", lang, unknown=unknown, least=least, lift=number(plan.seen_lift, "plan_lift", "share", lang)
+    )
 
 
 def _cheaper(plan: Planned, lang: Lang) -> Text:
@@ -158,18 +162,57 @@ def decision_rows(reading: Reading, plan: Planned, lang: Lang) -> list[dict[str,
         "lift": number(plan.lift, "plan_lift", "share", lang),
     }
     items = {
-        "scenario": what, "advice": _advice(plan, lang), "cost": cost, "range": phrase("plan_range", lang, **_profit(plan, lang), **orders),
+        "scenario": what, "advice": _advice(plan, lang), "other": _other(plan, lang), "cost": cost, "range": phrase("plan_range", lang, **_profit(plan, lang), **orders),
         "test": _test(reading, plan, lang), "draw": phrase("plan_draw_note", lang, command=_command(reading, plan)),
         "stop_money": _stop_money(plan, lang), "stop_leave": _stop_leave(plan, lang), "stop_harm": _stop_harm(plan, lang),
         "who": constants(scenario.text("who", lang)), "how": _know(plan, lang),
     }  # fmt: skip
-    return [{"item": phrase(f"plan_decision_{key}", lang), "text": text} for key, text in items.items()]
+    if is_idle(plan) or plan.test.chosen is None:
+        del items["draw"]
+    return [{"item": phrase(f"plan_decision_{key}", lang), "text": text} for key, text in items.items() if text.plain]
+
+
+def is_idle(plan: Planned) -> bool:
+    """Whether nothing is to be started: neither the scenario nor a pilot of it."""
+    return plan.found.chosen == NOTHING and plan.advice in ("not", "untold")
+
+
+def decision_line(plan: Planned, lang: Lang) -> list[Text]:
+    """Return the decision in one line, for the top of the page; nothing where no scenario can be simulated."""
+    if not plan.scenario.slots:
+        return []
+    key = {"go": "go", "not": "not", "untold": "not"}.get(plan.advice, "pilot")
+    told = {"name": view.scenario_name(plan.scenario.id, lang), "most": _cap(plan, lang)} if key != "not" else {}
+    return [phrase(f"plan_line_{key}", lang, **told)]
+
+
+def known_more(lang: Lang) -> Text:
+    """Return that the table holds a part of what is known."""
+    return phrase("plan_known_more", lang)
+
+
+def _other(plan: Planned, lang: Lang) -> Text:
+    """Return the nearest other scenario that the comparison cannot tell apart from the chosen one."""
+    pairs = plan.found.pairs
+    tied = pairs[(pairs["a"] == plan.found.chosen) & (pairs["b"] != NOTHING) & (pairs["verdict"] == "cannot_tell")]
+    if plan.found.chosen == NOTHING or tied.empty:
+        return labels.raw("")
+    row = plan.found.row(tied.sort_values("difference_fen", kind="stable").iloc[0]["b"])
+    told = {k: view.money(row[f"{k}_fen"], f"plan_{k}", plan, lang) for k in ("cost", "profit")}
+    return phrase("plan_other", lang, name=view.scenario_name(row.name, lang), **told)
+
+
+def known_rows(plan: Planned, lang: Lang) -> list[dict]:
+    """Return one table row per parameter that the page's scenario reads; the others stand in the Excel file."""
+    made = plan.found.forecasts.get(plan.scenario.id)
+    read = None if made is None or not plan.scenario.slots else {n.partition("@")[0] for n in made.parameters}
+    return calibration_view.known_rows(plan.base.known, lang, mechanic_ids(plan), read)
 
 
 def _know(plan: Planned, lang: Lang) -> Text:
     """Say how success shows: by the read-out where the test can see the lift, else by counting what matters most."""
     seen = plan.test.chosen
-    if not plan.unknown or (seen is not None and plan.lift >= seen.lift_high):
+    if not plan.unknown or (seen is not None and plan.seen_lift >= seen.lift_high):
         return phrase("plan_know", lang, weeks=fixed(plan.base.counted - plan.base.weeks))
     even = labels.raw("")
     for point in plan.points:
@@ -177,7 +220,8 @@ def _know(plan: Planned, lang: Lang) -> Text:
             value = point.found.value if point.found.state == "crosses" else point.found.grid[0]
             key = {"crosses": "plan_know_crosses", "always_pays": "plan_know_always"}.get(point.found.state)
             even = phrase(key, lang, value=view.setting(point.parameter, value, plan, lang, "plan_break_even")) if key else even
-    told = {"unknown": view.parameter_name(plan.unknown, lang), "lift": number(plan.lift, "plan_lift", "share", lang)}
+    lift = plan.seen_lift if np.isfinite(plan.seen_lift) else plan.lift
+    told = {"unknown": view.parameter_name(plan.unknown, lang), "lift": number(lift, "plan_lift", "share", lang)}
     return phrase("plan_know_small", lang, even=even, **told)
 
 
@@ -194,6 +238,10 @@ def _advice(plan: Planned, lang: Lang) -> Text:
     if plan.advice == "pilot_worth":
         price = view.money(plan.pilot.cost + plan.pilot.delay, "plan_pilot_worth", plan, lang)
         return phrase("plan_advice_pilot_worth", lang, worth=worth, price=price)
+    if plan.advice == "not" and (
+        plan.pilot is None or plan.pilot.sample <= max(plan.pilot.chance, 0.01 * abs(plan.pilot.expected))
+    ):
+        return phrase("plan_advice_not_none", lang)
     return phrase("plan_advice_not", lang, worth=worth) if plan.advice == "not" else phrase("plan_advice_untold", lang)
 
 
@@ -202,7 +250,7 @@ def pilot_note(plan: Planned, lang: Lang) -> list[Text]:
     made = plan.pilot
     if made is None:
         return []
-    if made.sample <= 0.01 * max(abs(made.expected), 1.0):
+    if made.sample <= max(made.chance, 0.01 * max(abs(made.expected), 1.0)):
         return [phrase("plan_pilot_note_guess" if plan.advice == "pilot_guess" else "plan_pilot_note_none", lang)]
     currency = plan.base.known.population.currency
     told = {
@@ -237,11 +285,13 @@ def _command(reading: Reading, plan: Planned) -> Text:
 
 
 def _stop_money(plan: Planned, lang: Lang) -> Text:
-    budget = view.money(plan.base.budget_fen, "plan_cost", plan, lang)
+    return phrase("plan_stop_money_short" if plan.base.weeks < 2 else "plan_stop_money", lang, most=_cap(plan, lang))
+
+
+def _cap(plan: Planned, lang: Lang) -> Text:
+    """Return the upper 90% end of the cost, or the budget where that is less."""
     most = plan.found.row(plan.scenario.id)["cost_fen_high"]
-    if plan.base.weeks < 2 or most <= 0:
-        return phrase("plan_stop_money_short", lang, budget=budget)
-    return phrase("plan_stop_money", lang, budget=budget, most=view.money(most, "plan_cost", plan, lang))
+    return view.money(min(most, plan.base.budget_fen) if most > 0 else plan.base.budget_fen, "plan_cost", plan, lang)
 
 
 def _stop_leave(plan: Planned, lang: Lang) -> Text:
@@ -269,6 +319,8 @@ def calendar_rows(plan: Planned, lang: Lang) -> list[dict[str, Text]]:
     rows = []
     if not plan.scenario.slots:
         return rows
+    if is_idle(plan):
+        return [{"week": labels.raw("–"), "dates": labels.raw("–"), "what": phrase("plan_calendar_idle", lang)}]
     for week in plan.calendar.itertuples(index=False):
         names = [constants(mechanics()[m].name(lang)) for m in week.mechanics]
         rows.append({
@@ -291,7 +343,7 @@ def _posts(value: float, lang: Lang) -> Text:
 
 def calendar_notes(plan: Planned, lang: Lang) -> list[Text]:
     """Return how weeks and caps are read, and whether the plan asks more posts than the cap allows."""
-    if not plan.scenario.slots:
+    if not plan.scenario.slots or is_idle(plan):
         return []
     over = (plan.calendar["posts"] > plan.calendar["cap"] + 1e-9).any()
     return [phrase("plan_calendar_note", lang)] + ([phrase("plan_calendar_over", lang)] if over else [])
@@ -381,8 +433,12 @@ def sheets(reading: Reading, plan: Planned, lang: Lang) -> Mapping[str, pd.DataF
          "low": p.found.low, "high": p.found.high} for p in plan.points
     ])  # fmt: skip
     calendar = plan.calendar.assign(mechanics=[", ".join(m) for m in plan.calendar["mechanics"]])
+    known = pd.DataFrame([
+        {"parameter": k, "value": r.value, "low": r.low, "high": r.high, "origin": r.origin, "n": r.n, "source": r.source}
+        for k, r in plan.base.ranges.items()
+    ])  # fmt: skip
     made = {
-        "scenarios": scenarios, "pairs": pairs, "unknowns": unknowns, "budget": budget, "options": options, "even": even, "calendar": calendar,
+        "known": known, "scenarios": scenarios, "pairs": pairs, "unknowns": unknowns, "budget": budget, "options": options, "even": even, "calendar": calendar,
     }  # fmt: skip
     return {phrase(f"plan_sheet_{k}", lang).plain: f for k, f in made.items() if len(f)}
 

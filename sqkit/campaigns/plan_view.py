@@ -280,7 +280,8 @@ def matter_title(plan: Planned, lang: Lang) -> Text:
 def matter_note(plan: Planned, lang: Lang) -> Text:
     """Return the small print of the tornado."""
     explained = number(plan.matters.explained, "plan_unknown", "share", lang)
-    return phrase("plan_matters_note", lang, name=scenario_name(plan.scenario.id, lang), explained=explained)
+    agree = phrase("plan_matters_agree", lang, unknown=parameter_name(plan.unknown, lang)) if plan.unknown else raw("")
+    return phrase("plan_matters_note", lang, agree=agree, name=scenario_name(plan.scenario.id, lang), explained=explained)
 
 
 def matter_rows(plan: Planned, lang: Lang) -> list[dict[str, Text]]:
@@ -298,11 +299,11 @@ def matter_rows(plan: Planned, lang: Lang) -> list[dict[str, Text]]:
 
 
 def matter_notes(plan: Planned, lang: Lang) -> list[Text]:
-    """Return what to pilot, whether the two indices agree, and how many of the unknowns are assumed."""
+    """Return what to pilot, where a pilot is advised, and how many of the unknowns are assumed."""
     told, rows = [], plan.matters.rows
     if plan.unknown:
         name = parameter_name(plan.unknown, lang)
-        told = [phrase("plan_matters_pilot", lang, unknown=name), phrase("plan_matters_agree", lang, unknown=name)]
+        told = [phrase("plan_matters_pilot", lang, unknown=name)] if plan.advice in ("pilot_worth", "pilot_guess") else []
     assumed = int((~rows["origin"].isin(["data", "chosen"])).sum()) if len(rows) else 0
     if assumed:
         told.append(phrase("plan_matters_guess", lang, n=number(assumed, "plan_unknown", "count", lang)))
@@ -328,12 +329,14 @@ def budget_title(plan: Planned, lang: Lang) -> Text:
     budget = money(plan.base.budget_fen, "plan_cost", plan, lang)
     if plan.spent.rows.empty:
         return phrase("plan_budget_title_none", lang, budget=budget)
+    by = plan.spent.rows.groupby("mechanic", sort=True)["profit_fen"].sum()
     told = {
+        "mechanic": constants(mechanics()[by.idxmax()].name(lang)),
         "cost": money(plan.spent.cost_fen, "plan_cost", plan, lang),
         "profit": money(plan.spent.expected_fen, "plan_allocation", plan, lang),
     }
     return phrase(
-        "plan_budget_title", lang, budget=budget, interval=_ends(plan.spent.low_fen, plan.spent.high_fen, "plan_allocation", plan, lang), **told
+        "plan_budget_title", lang, interval=_ends(plan.spent.low_fen, plan.spent.high_fen, "plan_allocation", plan, lang), **told
     )  # fmt: skip
 
 
@@ -397,6 +400,9 @@ def even_title(plan: Planned, lang: Lang) -> Text:
     counts = {key: sum(_told(p) == verdict for p in told) for key, verdict in (("bad", "loses"), ("unclear", "unclear"))}
     shown = {key: number(value, "plan_break_even", "count", lang) for key, value in counts.items()}
     n = number(len(told), "plan_break_even", "count", lang)
+    free = sum(p.found.state == "never_pays" and _told(p) == "loses" for p in told)
+    if free:
+        return phrase("plan_even_title_zero", lang, n=n, free=number(free, "plan_break_even", "count", lang), **shown)
     if counts["bad"]:
         return phrase("plan_even_title", lang, n=n, **shown)
     return phrase(
@@ -421,6 +427,8 @@ def even_rows(plan: Planned, lang: Lang) -> list[dict[str, Text]]:
             key = f"plan_even_{'' if is_reward else 'low_'}{'always' if pays else 'never'}"
             end = found.grid[-1] if pays == is_reward else found.grid[0]
             even, ends = phrase(key, lang, value=setting(name, end, plan, lang, "plan_break_even")), raw("–")
+            if found.low < found.high:
+                ends = setting_range(name, found.low, found.high, plan, lang, "plan_break_even")
         rows.append({
             "scenario": definition_link("plan_break_even", scenario_name(point.scenario, lang)),
             "setting": phrase(f"plan_even_{point.kind}", lang, name=parameter_name(name, lang)), "now": setting(name, point.now, plan, lang),
@@ -431,8 +439,11 @@ def even_rows(plan: Planned, lang: Lang) -> list[dict[str, Text]]:
 
 def _told(point: Point) -> str:
     """Return whether the setting pays as planned, or that the interval of the break-even holds it."""
-    found = point.found
-    return "unclear" if found.state == "crosses" and found.low <= point.now <= found.high else _side(point)
+    found, side = point.found, _side(point)
+    if found.state == "crosses":
+        return "unclear" if found.low <= point.now <= found.high else side
+    is_within = found.low < point.now if (side == "pays") == (point.kind == "reward") else found.high > point.now
+    return "unclear" if is_within else side
 
 
 def even_note(lang: Lang) -> Text:
