@@ -129,7 +129,7 @@ def _span(start: date | None, as_of: date, weeks: int) -> tuple[date, date]:
         first = start or as_of + timedelta(days=1)
         last = first + timedelta(days=7 * weeks - 1)
     except OverflowError as error:
-        raise InputError(say("m_campaign_day", value=start or as_of)) from error
+        raise InputError(say("m_campaign_far", value=start or as_of)) from error
     if first < as_of:
         raise InputError(say("m_campaign_start", value=first, as_of=as_of))
     return first, last
