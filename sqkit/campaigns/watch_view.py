@@ -14,8 +14,9 @@ from sqkit.labels import Lang, Text, fixed, interval, join, number, phrase, raw
 from sqkit.reading import Period, Reading, words
 
 __all__ = [
-    "CHECKS", "COLUMNS", "METRICS", "chart_note", "fatigue_rows", "findings", "fraud_rows", "guides_rows", "headline",
-    "metric_ids", "promotion_rows", "sentence", "table_rows", "title", "untold",
+    "CHECKS", "COLUMNS", "METRICS", "again_on", "chart_note", "doubles", "fatigue_rows", "findings", "fraud_band", "fraud_rows",
+    "guides_band", "guides_rows", "headline", "metric_ids", "promotion_note", "promotion_rows", "question", "sentence",
+    "table_rows", "title", "untold",
 ]  # fmt: skip
 
 CHECKS = ("fatigue", "guides", "promotion", "fraud")
@@ -33,6 +34,8 @@ METRICS = {
 SMALL = 0.001
 LEVEL = "95%"
 MOST_STORES = 3
+AGAIN = timedelta(days=28)  # until the page is read again
+MOST_USUAL = 3  # referrers shown where none is heavy
 
 
 def metric_ids() -> list[str]:
@@ -98,7 +101,7 @@ def _guides(alarm: Alarm, reading: Reading, lang: Lang, told: dict) -> Text:
 
 def _promotion(alarm: Alarm, reading: Reading, lang: Lang, told: dict) -> Text:
     kind = "found" if alarm.verdict == "found" else alarm.facts["kind"]
-    told |= {"days": join([labels.name(str(d)) for d in alarm.facts["days"]], lang)}
+    told |= {"days": _days(alarm, lang)}
     for key in ("before", "after"):
         told[key], told[f"{key}_interval"] = _told(_fact(alarm, f"pull_{key}"), "watch_pull", "multiple", lang)
     told["net"] = number(abs(_fact(alarm, "net").value), "watch_waiting_net", "count", lang)
@@ -129,11 +132,19 @@ def title(alarm: Alarm, reading: Reading, lang: Lang) -> Text:
 
 
 def headline(found: Watch, reading: Reading, lang: Lang) -> Text:
-    """Return the first finding, that there is none, or that nothing can be told."""
+    """Return the first finding, that there is none (and of how many checks), or that nothing can be told.
+
+    Where none is found, groups that leave faster the more they post are said all the same.
+    """
     tested = sum(a.is_tested for a in found.alarms)
+    if not tested:
+        return phrase("watch_head_untold", lang)
     if not found.found:
-        key = "watch_head_untold" if not tested else "watch_head_none" if tested == len(found.alarms) else "watch_head_none_of"
-        return phrase(key, lang, n=number(tested, "watch_chance", "count", lang))
+        none = phrase("watch_head_none" if tested == len(found.alarms) else f"watch_head_none_of_{tested}", lang)
+        if not doubles(found.of("fatigue")):
+            return none
+        faster = number(_fact(found.of("fatigue"), "doubling").value, "watch_doubling", "per", lang)
+        return join([none, phrase("watch_head_doubling", lang, doubling=faster)], lang, "sentence_separator")
     first = labels.sentence(sentence(found.found[0], reading, lang), lang)
     if len(found.found) == 1:
         return first
@@ -141,10 +152,40 @@ def headline(found: Watch, reading: Reading, lang: Lang) -> Text:
     return join([first, phrase("watch_head_also", lang, list=others)], lang, "sentence_separator")
 
 
+def doubles(alarm: Alarm) -> bool:
+    """Return whether groups that post more within a week lose members faster, beyond chance."""
+    return alarm.is_tested and _fact(alarm, "doubling").is_told and _fact(alarm, "doubling").low > 1
+
+
+def again_on(reading: Reading, lang: Lang) -> Text:
+    """Return the day on which to read the page again: four weeks after the last day of the data."""
+    return labels.day(reading.as_of + AGAIN, lang)
+
+
+def question(alarm: Alarm, lang: Lang) -> Text:
+    """Return the question of a check; the promotion day by its day of the month where the data show one."""
+    days = alarm.facts.get("days", ()) if alarm.check == "promotion" else ()
+    if days:
+        return phrase("watch_question_promotion_days", lang, days=_days(alarm, lang))
+    return phrase(f"watch_question_{alarm.check}", lang)
+
+
+def _days(alarm: Alarm, lang: Lang) -> Text:
+    return join([labels.name(str(d)) for d in alarm.facts.get("days", ())], lang)
+
+
+def _kind(alarm: Alarm, lang: Lang) -> Text:
+    if not alarm.is_causal:
+        return phrase("watch_described", lang)
+    return phrase(
+        "watch_compared_within" if alarm.check == "fatigue" and not alarm.stores else f"watch_compared_{alarm.check}", lang
+    )
+
+
 def _sure(alarm: Alarm, lang: Lang) -> Text:
     if not alarm.is_tested:
         return phrase("verdict_not_enough_data" if alarm.verdict == "not_enough_data" else "verdict_no_data", lang)
-    kind = phrase("watch_compared" if alarm.is_causal else "watch_described", lang)
+    kind = _kind(alarm, lang)
     if alarm.verdict == "not_found":
         return phrase("watch_sure_not", lang, kind=kind)
     small = alarm.adjusted_p < SMALL
@@ -168,21 +209,23 @@ def _size(alarm: Alarm, reading: Reading, lang: Lang) -> Text:
 
 
 def table_rows(found: Watch, reading: Reading, lang: Lang) -> list[dict[str, Text]]:
-    """Return one row per question, in the order of the watch (columns: :data:`COLUMNS`)."""
+    """Return one row per question, in the order of the page's sections (columns: :data:`COLUMNS`)."""
     rows = []
-    for alarm in found.alarms:
+    for alarm in map(found.of, CHECKS):
         is_found = alarm.verdict == "found"
+        carry_on = "watch_do_not_more" if doubles(alarm) else "watch_do_not"
+        again = {} if is_found else {"date": again_on(reading, lang)}
         reason = untold(alarm, reading, lang)
         rows.append(
             {
-                "question": phrase(f"watch_question_{alarm.check}", lang),
+                "question": question(alarm, lang),
                 "answer": phrase(f"watch_answer_{alarm.verdict}", lang),
                 "size": _size(alarm, reading, lang) if is_found else raw("–"),
                 "since": phrase("watch_since", lang, day=_day(alarm, lang), stores=_stores(alarm, reading, lang))
                 if is_found
                 else raw("–"),
                 "sure": _sure(alarm, lang) if reason is None else reason[1],
-                "action": phrase(f"watch_do_{alarm.check}" if is_found else "watch_do_not", lang)
+                "action": phrase(f"watch_do_{alarm.check}" if is_found else carry_on, lang, **again)
                 if reason is None
                 else reason[2],
             }
@@ -194,18 +237,20 @@ def untold(alarm: Alarm, reading: Reading, lang: Lang) -> tuple[Text, Text, Text
     """Return question, reason and need where a check could not be made, else None."""
     if alarm.is_tested:
         return None
-    question = phrase(f"watch_question_{alarm.check}", lang)
+    asked = question(alarm, lang)
     if alarm.verdict == "missing":
-        what = words.missing_names(reading, list(alarm.missing), lang)
-        return question, words.missing_text(reading, list(alarm.missing), lang), phrase("needed_table", lang, what=what)
-    return question, phrase(f"watch_reason_{alarm.check}_{alarm.reason}", lang), phrase(f"watch_need_{alarm.check}", lang)
+        lacks = [m for m in alarm.missing if m.split(".")[0] == m or m.split(".")[0] not in alarm.missing]
+        parts = [phrase(f"watch_lack_{m.replace('.', '_')}", lang) for m in lacks]
+        what = phrase("watch_lack_pair", lang, first=parts[0], second=parts[1]) if len(parts) == 2 else join(parts, lang)
+        return asked, phrase("watch_lack", lang), what
+    return asked, phrase(f"watch_reason_{alarm.check}_{alarm.reason}", lang), phrase(f"watch_need_{alarm.check}", lang)
 
 
 def chart_note(alarm: Alarm, reading: Reading, lang: Lang) -> Text:
     """Return the small print of a check's chart: period, n, definition, and whether it compares or describes."""
     if not alarm.is_tested:
         return raw("")
-    kind = phrase("watch_compared" if alarm.is_causal else "watch_described", lang)
+    kind = _kind(alarm, lang)
     told = {
         "n": labels.count(alarm.n, lang),
         "clusters": labels.count(alarm.n_clusters, lang),
@@ -220,8 +265,16 @@ def chart_note(alarm: Alarm, reading: Reading, lang: Lang) -> Text:
         value, spread = _told(_fact(alarm, "ahead"), "watch_guide_orders", "multiple", lang)
         return phrase("watch_note_guides", lang, ahead=value, interval=spread, **told)
     if alarm.check == "promotion":
-        first = alarm.series.month_on.iloc[0] if len(alarm.series) else reading.as_of
-        return phrase("watch_note_promotion", lang, span=words.span(reading, Period(first, reading.as_of), lang), **told)
+        s = alarm.series
+        if s.empty:
+            return promotion_note(alarm, reading, lang)
+        key = "watch_note_promotion_rise" if s.is_after.any() else "watch_note_promotion"
+        first = alarm.facts["first_on"]
+        held = [d for d in pd.date_range(first, reading.as_of) if d.day in alarm.facts["days"]]
+        whole = len({(d.year, d.month) for d in held})
+        span = words.span(reading, Period(first, reading.as_of), lang)
+        shown, left = (number(v, "watch_promotion_share", "count", lang) for v in (len(s), whole - len(s)))
+        return phrase(key, lang, days=_days(alarm, lang), span=span, n=told["n"], shown=shown, left=left, kind=kind)
     usual = _told(_fact(alarm, "usual"), "watch_went", "share", lang)
     if not alarm.facts["n_referrers"]:
         return phrase("watch_note_fraud_none", lang, day=day, **told)
@@ -229,6 +282,17 @@ def chart_note(alarm: Alarm, reading: Reading, lang: Lang) -> Text:
     others = _told(_fact(alarm, "no_repeat_usual"), "watch_no_repeat", "share", lang)[0]
     return phrase(
         "watch_note_fraud", lang, day=day, usual=usual[0], interval=usual[1], repeat=repeat, repeat_usual=others, **told
+    )
+
+
+def promotion_note(alarm: Alarm, reading: Reading, lang: Lang) -> Text:
+    """Return that no day of the month stands out, with period and n."""
+    return phrase(
+        "watch_promotion_none_told",
+        lang,
+        span=words.span(reading, Period(alarm.facts["first_on"], reading.as_of), lang),
+        n=labels.count(alarm.n, lang),
+        clusters=labels.count(alarm.n_clusters, lang),
     )
 
 
@@ -247,6 +311,8 @@ def fatigue_rows(alarm: Alarm, lang: Lang) -> pd.DataFrame:
                 {"series": phrase(key, lang).plain, "x": pd.to_datetime(s.week_on), "y": smooth, "is_accent": column == "leaving"}
             )
         )
+    one = {"series": phrase("watch_series_before", lang).plain, "x": pd.to_datetime(s.week_on), "y": 1.0, "is_accent": False}
+    parts = [part.assign(is_dashed=False) for part in parts] + [pd.DataFrame(one).assign(is_dashed=True)]
     return pd.concat(parts, ignore_index=True)
 
 
@@ -262,6 +328,16 @@ def guides_rows(alarm: Alarm, lang: Lang) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["label", "value", "low", "high", "text", "is_accent"])
 
 
+def guides_band(lang: Lang) -> tuple[float, float, str]:
+    """Return the named reference line of the guides' chart."""
+    return 0.997, 1.003, phrase("watch_band_guides", lang).plain
+
+
+def fraud_band(alarm: Alarm, lang: Lang) -> tuple[float, float, str] | None:
+    """Return the named range of usual numbers of invited, from 0; None where the check could not be made."""
+    return (0.0, float(alarm.facts["least"] - 1), phrase("watch_band_fraud", lang).plain) if alarm.is_tested else None
+
+
 def promotion_rows(alarm: Alarm) -> pd.DataFrame:
     """Return the share of the promotion days by month (for ``charts.line``, display share)."""
     s = alarm.series
@@ -271,11 +347,12 @@ def promotion_rows(alarm: Alarm) -> pd.DataFrame:
 
 
 def fraud_rows(alarm: Alarm, reading: Reading, lang: Lang) -> pd.DataFrame:
-    """Return the referrers with most invited, without their ids (for ``charts.dots``, display count)."""
+    """Return the referrers with most invited, without their ids (for ``charts.dots``, display count); three where none is heavy."""
     rows = []
-    for place, r in enumerate(alarm.series.itertuples(), 1):
+    s = alarm.series
+    for r in (s if len(s) == 0 or s.is_heavy.any() else s.head(MOST_USUAL)).itertuples():
         store = reading.stores.get(r.store_id, r.store_id)
-        label = phrase("watch_referrer", lang, n=str(place), store=store).plain
+        label = phrase("watch_referrer", lang, n=str(r.place), store=store).plain
         text = phrase("watch_referrer_text", lang, n=f"{r.invited:,}", judged=f"{r.n_judged:,}", went=f"{r.went:,}").plain
         rows.append((label, r.invited, np.nan, np.nan, text, r.is_heavy))
     return pd.DataFrame(rows, columns=["label", "value", "low", "high", "text", "is_accent"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import date, datetime, timedelta
 
 import numpy as np
@@ -10,10 +11,11 @@ import pytest
 import worlds
 
 from sqkit import tables
+from sqkit.campaigns import watch_page as page
 from sqkit.campaigns import watch_view
-from sqkit.campaigns.watch import Alarm, Estimate, ranked, watch
+from sqkit.campaigns.watch import Alarm, Estimate, least, ranked, watch
 from sqkit.campaigns.watch.alarm import step, two_way
-from sqkit.campaigns.watch.fraud import _limit
+from sqkit.campaigns.watch.fraud import _invited, _limit
 
 FIRST, LAST = date(2024, 11, 1), date(2026, 6, 30)
 N = (LAST - FIRST).days + 1
@@ -249,7 +251,7 @@ def test_every_outcome_can_be_said(seen, name, lang):
     found = watch(reading)
     head = watch_view.headline(found, reading, lang).plain
     rows = watch_view.table_rows(found, reading, lang)
-    assert head and len(rows) == 4 and "None" not in head
+    assert head and len(rows) == 4 and "None" not in head.replace("None of the four", "")
     assert tables.grid(rows, watch_view.COLUMNS, lang) is not None
     for alarm in found.alarms:
         assert watch_view.title(alarm, reading, lang).plain and watch_view.chart_note(alarm, reading, lang).plain
@@ -292,6 +294,105 @@ def test_a_till_and_days_to_come_change_nothing(store, seen):
     assert watch(worlds.reading(source)).of("guides").effect.value == pytest.approx(usual.effect.value, abs=0.05)
     early = worlds.reading(seen("guides").source, as_of=LAST - timedelta(days=GONE + 5))
     assert watch(early).first == "" and watch(early).of("guides").verdict == "not_enough_data"
+
+
+def test_a_store_is_read_alone_and_priced_with_its_own_orders(store, seen):
+    held = brand(7, **PLANTED["waiting"])
+    orders = held["orders"]
+    dear = orders.store_id == "S0"
+    orders = orders.assign(gross_fen=np.where(dear, 20000, 5000), paid_fen=np.where(dear, 20000, 5000))
+    more = pd.concat([orders, *(orders[dear].assign(order_id=orders.order_id[dear] + f"-{k}") for k in range(3))])
+    source = worlds.admit(store, "dear", held | {"orders": more}, FIRST, LAST)
+    alarm = watch(worlds.reading(source, store="S0")).of("promotion")
+    n = 4 * int((dear & (pd.to_datetime(orders.ordered_at) < pd.Timestamp(LAST) + pd.Timedelta(days=1))).sum())
+    assert alarm.n == n and alarm.facts["kind"] == "waiting"
+    assert alarm.money.value == pytest.approx(-alarm.facts["net"].value * 20000)
+    other = watch(worlds.reading(source, store="S1")).of("promotion")
+    assert other.n == int((orders.store_id == "S1").sum())
+    invited = _invited(worlds.reading(seen("ring").source, store="S3"))
+    assert len(invited) >= RING and set(invited.store_id) == {"S3"}
+    left = watch(worlds.reading(seen("guides").source, store="S0")).of("guides")
+    assert left.facts["n_left"] == 3 and set(left.stores) <= {"S0"}
+    raised = seen("store").source
+    alone, whole = (watch(worlds.reading(raised, store=s)).of("fatigue") for s in ("S0", ""))
+    assert (alone.n_clusters, alone.reason, whole.n_clusters) == (GROUPS // STORES, "few_groups", GROUPS)
+
+
+def test_a_store_id_that_holds_a_quote_is_read_like_any_other(store, seen):
+    def renamed(frame: pd.DataFrame) -> pd.DataFrame:
+        columns = frame.columns.intersection(["store_id", "home_store_id"])
+        return frame.assign(**{c: frame[c].replace("S0", "S'0\" OR 1=1 --") for c in columns})
+
+    held = brand(7, **PLANTED["waiting"])
+    source = worlds.admit(store, "quote", {k: renamed(v) for k, v in held.items()}, FIRST, LAST)
+    quoted = watch(worlds.reading(source, store="S'0\" OR 1=1 --"))
+    plain = watch(worlds.reading(seen("waiting").source, store="S0"))
+    for check in watch_view.CHECKS:
+        one, other = quoted.of(check), plain.of(check)
+        assert (one.verdict, one.n, one.n_clusters, one.reason) == (other.verdict, other.n, other.n_clusters, other.reason)
+        assert one.p == pytest.approx(other.p, nan_ok=True)
+
+
+def test_the_referrers_chart_keeps_no_ids(seen):
+    for name in ("ring", "calm"):
+        series = watch(seen(name)).of("fraud").series
+        assert list(series.place) == list(range(1, len(series) + 1))
+        assert not any(str(v).startswith("M") for v in series.to_numpy().ravel())
+    assert len(watch_view.fraud_rows(watch(seen("calm")).of("fraud"), seen("calm"), "en")) == 3
+    assert watch_view.fraud_band(watch(seen("calm")).of("fraud"), "en")[0] == 0
+
+
+def told(check: str, p: float = 0.5, **facts: object) -> Alarm:
+    return Alarm(check, f"f_{check}", "not_found", p=p, effect=Estimate(0.97, 0.8, 1.2), facts=facts)
+
+
+def test_what_would_have_been_found_follows_from_the_error():
+    from statistics import NormalDist
+
+    z = NormalDist().inv_cdf
+    guides, posts = told("guides", error=0.1, df=1e7), told("fatigue", error=0.1, df=1e7)
+    assert least(guides, 4) == pytest.approx(np.exp(-0.1 * (z(1 - 0.05 / 4) + z(0.8))), rel=1e-4)
+    assert least(posts, 1) == pytest.approx(np.exp(0.1 * (z(0.95) + z(0.8))), rel=1e-4)
+    assert np.isnan(least(told("promotion"), 4))
+
+
+@pytest.mark.parametrize("lang", ["zh", "en"])
+def test_nothing_found_under_a_dose_response_is_no_all_clear(seen, lang):
+    calm = seen("calm")
+    found = watch(calm)
+    head = page.three_sentences(found, calm, lang)[0].plain
+    posts = found.of("fatigue")
+    for low, said in ((1.6, True), (0.9, False)):
+        dose = replace(posts, facts=posts.facts | {"doubling": Estimate(2.1, low, 2.7)})
+        changed = replace(found, alarms=tuple(dose if a.check == "fatigue" else a for a in found.alarms))
+        sentences = [s.plain for s in page.three_sentences(changed, calm, lang)]
+        assert ("2.10" in sentences[0]) == said
+        assert {"zh": "2026年7月28日", "en": "28 July 2026"}[lang] in sentences[2]
+    assert "planned" not in head and "可以照计划" not in head
+    assert len(page.decisions(found, calm, lang)) == 1
+    waiting = watch(seen("waiting"))
+    assert len(page.decisions(waiting, seen("waiting"), lang)) == len(waiting.found) == 1
+    assert [str(r["question"]) for r in watch_view.table_rows(waiting, seen("waiting"), lang)] == [
+        str(watch_view.question(waiting.of(c), lang)) for c in watch_view.CHECKS
+    ]
+
+
+@pytest.mark.parametrize("lang", ["zh", "en"])
+def test_one_check_of_four_is_no_all_clear_and_has_its_section(store, lang):
+    orders = brand(3)["orders"].drop(columns="guide_staff_id")
+    on_28 = pd.to_datetime(orders.ordered_at).dt.day == 28
+    even = orders[~on_28 | (np.arange(len(orders)) % 4 != 0)]
+    source = worlds.admit(store, "even", {"orders": even}, FIRST, LAST)
+    reading = worlds.reading(source)
+    found = watch(reading)
+    promotion = found.of("promotion")
+    assert promotion.is_tested and promotion.facts["kind"] == "none"
+    assert page.promotion_lines(promotion, reading, lang) == []
+    note = page.promotion_none(promotion, reading, lang)[0].plain
+    assert f"{promotion.n:,}" in note and "2024" in note and "2026" in note
+    sentences = [s.plain for s in page.three_sentences(found, reading, lang)]
+    assert {"zh": "只查得了一项", "en": "One of four checks"}[lang] in sentences[0]
+    assert {"zh": "员工名单", "en": "a staff list"}[lang] in sentences[2]
 
 
 def test_a_tiny_brand_says_not_enough_data(store):

@@ -10,7 +10,9 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
-__all__ = ["MONTH_DAYS", "NONE", "Alarm", "Estimate", "Fit", "step", "tail", "two_way"]
+from sqkit.reading import Reading
+
+__all__ = ["MONTH_DAYS", "NONE", "Alarm", "Estimate", "Fit", "given", "least", "step", "tail", "two_way"]
 
 Verdict = Literal["found", "not_found", "not_enough_data", "missing"]
 MONTH_DAYS = 365.25 / 12
@@ -131,6 +133,26 @@ def _t95(df: float) -> float:
     from scipy.special import stdtrit
 
     return float(stdtrit(max(df, 1.0), 0.975))
+
+
+def given(reading: Reading) -> dict[str, str] | None:
+    """Return the parameters of a query: ``store`` where the reading is of one."""
+    return {"store": reading.store} if reading.store else None
+
+
+def least(alarm: Alarm, n_tests: int, level: float = 0.05, power: float = 0.8) -> float:
+    """Return the least multiple (leaving) or the least bad multiple (orders) that a check would find four times in five.
+
+    From its error and degrees of freedom on the log scale, at the level that the first of `n_tests` must reach under Holm's
+    correction; NaN where the check measured no multiple.
+    """
+    from scipy.special import stdtrit
+
+    error, df = (alarm.facts.get(key, float("nan")) for key in ("error", "df"))
+    if not np.isfinite([error, df]).all():
+        return float("nan")
+    far = float(stdtrit(max(df, 1.0), 1 - level / max(n_tests, 1)) + stdtrit(max(df, 1.0), power)) * error
+    return float(np.exp(-far if alarm.check == "guides" else far))
 
 
 def tail(t: float, df: float) -> float:

@@ -7,7 +7,7 @@ from datetime import timedelta
 import numpy as np
 import pandas as pd
 
-from sqkit.campaigns.watch.alarm import MONTH_DAYS, Alarm, Estimate, step, tail, two_way
+from sqkit.campaigns.watch.alarm import MONTH_DAYS, Alarm, Estimate, given, step, tail, two_way
 from sqkit.reading import Reading, remembered
 
 __all__ = ["FINDING", "LEAST_RISE", "NEEDS", "check"]
@@ -96,6 +96,8 @@ def check(reading: Reading) -> Alarm:
             "posts_before": float(told.get(False, np.nan)),
             "posts_after": float(told.get(True, np.nan)),
             "doubling": doubling,
+            "error": error,
+            "df": df,
             "weeks": weeks,
             "p_posts": p_posts,
             "p_wave": p_wave,
@@ -141,7 +143,7 @@ def _cells(reading: Reading) -> pd.DataFrame:
     """Days in groups and leaving, per group, week (0 is the last) and time in the group."""
     day = f"DATE '{reading.as_of.isoformat()}'"
     bands = " ".join(f"WHEN tenure < {b} THEN {i}" for i, b in enumerate(BANDS))
-    store = f"AND store_id = '{reading.store}'" if reading.store else ""
+    store = "AND store_id = $store" if reading.store else ""
     sql = f"""
     WITH weeks AS (SELECT CAST(a AS INTEGER) AS age, {day} - CAST(7 * a + 6 AS INTEGER) AS first_on,
                           {day} - CAST(7 * a AS INTEGER) AS last_on
@@ -158,7 +160,7 @@ def _cells(reading: Reading) -> pd.DataFrame:
            CAST(sum(days) AS DOUBLE) AS days, CAST(sum(is_left) AS BIGINT) AS "left"
     FROM inside GROUP BY ALL ORDER BY ALL
     """
-    return reading.engine.execute(sql).df()
+    return reading.engine.execute(sql, given(reading)).df()
 
 
 def _posts(reading: Reading) -> pd.DataFrame:
@@ -169,7 +171,7 @@ def _posts(reading: Reading) -> pd.DataFrame:
     ``felt`` is the mean over the week's days of the posts of the seven days up to each.
     """
     day = f"DATE '{reading.as_of.isoformat()}'"
-    store = f"AND g.store_id = '{reading.store}'" if reading.store else ""
+    store = "AND g.store_id = $store" if reading.store else ""
     home = "''" if reading.source.missing("groups.store_id") else "coalesce(g.store_id, '')"
     sql = f"""
     WITH each AS (
@@ -192,7 +194,7 @@ def _posts(reading: Reading) -> pd.DataFrame:
     """
     if reading.source.missing("groups.dissolved_at"):
         sql = sql.replace("g.dissolved_at", "NULL")
-    return reading.engine.execute(sql).df()
+    return reading.engine.execute(sql, given(reading)).df()
 
 
 def _wave(both: pd.DataFrame, weeks: int) -> tuple[float, float, float]:

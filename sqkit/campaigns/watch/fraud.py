@@ -7,7 +7,7 @@ from datetime import date, timedelta
 import numpy as np
 import pandas as pd
 
-from sqkit.campaigns.watch.alarm import MONTH_DAYS, Alarm, Estimate
+from sqkit.campaigns.watch.alarm import MONTH_DAYS, Alarm, Estimate, given
 from sqkit.reading import Reading, remembered
 from sqkit.stats import wilson
 
@@ -45,8 +45,8 @@ def check(reading: Reading) -> Alarm:
         month for them, in fen, where the reward is recorded. ``facts``: ``n_referrers``, ``n_invited`` (since the start),
         ``usual`` (Estimate, that share among others), ``no_repeat``, ``no_repeat_usual`` (one purchase or none within 45
         days, Estimates), ``most`` (invited by one), ``top_share`` (of the store's referrals), ``top_usual`` (of as many
-        referrers elsewhere), ``per_referrer`` (mean, usual), ``n_judged``. ``series``: referrer rank, invited, went (share),
-        n_judged, is_heavy. Smallest sample: 30 referrals, 50 newcomers to compare with.
+        referrers elsewhere), ``per_referrer`` (mean, usual), ``n_judged``. ``series``: place (by number invited; no ids), store_id,
+        invited, n_judged, went (of these), is_heavy. Smallest sample: 30 referrals, 50 newcomers to compare with.
     """
     lacks = tuple(reading.source.missing(*NEEDS))
     if lacks:
@@ -139,7 +139,7 @@ def check(reading: Reading) -> Alarm:
 def _invited(reading: Reading) -> pd.DataFrame:
     """One row per invited member: referrer, store, day, reward, days known, and what the member had done by 30 and 45 days."""
     day = f"DATE '{reading.as_of.isoformat()}'"
-    store = f"WHERE store_id = '{reading.store}'" if reading.store else ""
+    store = "WHERE store_id = $store" if reading.store else ""
     groups = not reading.source.missing("memberships", "memberships.left_at")
     reward = "coalesce(f.reward_fen, 0)" if not reading.source.missing("referrals.reward_fen") else "0"
     home = "m.home_store_id" if not reading.source.missing("members.home_store_id") else "CAST(NULL AS VARCHAR)"
@@ -173,7 +173,7 @@ def _invited(reading: Reading) -> pd.DataFrame:
            coalesce(b.n_later, 0) <= 1 AS no_repeat
     FROM known AS k LEFT JOIN bought AS b ON b.member_id = k.member_id {store} ORDER BY k.referred_on, k.member_id
     """
-    found = reading.engine.execute(sql).df()
+    found = reading.engine.execute(sql, given(reading)).df()
     return found.assign(referred_on=pd.to_datetime(found.referred_on))
 
 
@@ -232,10 +232,11 @@ def _top(elsewhere: pd.DataFrame, k: int) -> float:
 
 
 def _series(recent: pd.DataFrame, heavy: pd.DataFrame, most: int = 12) -> pd.DataFrame:
-    """The referrers with most invited, and what became of these."""
+    """The referrers with most invited by place, without their ids, and what became of these."""
     old = recent.assign(judged=recent.days >= AGE, went_now=recent.went & (recent.days >= AGE))
     by = old.groupby(["store_id", "referrer"]).agg(invited=("went", "size"), n_judged=("judged", "sum"), went=("went_now", "sum"))
     by = by.reset_index().sort_values(["invited", "referrer"], ascending=[False, True], ignore_index=True).head(most)
     keys = set(zip(heavy.store_id, heavy.referrer, strict=True))
     by["is_heavy"] = [key in keys for key in zip(by.store_id, by.referrer, strict=True)]
-    return by
+    by["place"] = np.arange(1, len(by) + 1)
+    return by[["place", "store_id", "invited", "n_judged", "went", "is_heavy"]]

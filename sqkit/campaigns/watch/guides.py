@@ -8,7 +8,7 @@ from datetime import date, timedelta
 import numpy as np
 import pandas as pd
 
-from sqkit.campaigns.watch.alarm import MONTH_DAYS, NONE, Alarm, Estimate, Fit, tail, two_way
+from sqkit.campaigns.watch.alarm import MONTH_DAYS, NONE, Alarm, Estimate, Fit, given, tail, two_way
 from sqkit.reading import Reading, remembered
 
 __all__ = ["FINDING", "NEEDS", "check"]
@@ -50,9 +50,9 @@ def check(reading: Reading) -> Alarm:
     -------
     Alarm
         ``effect``: multiple of orders; ``loss``: orders a month, over the last four weeks; ``money``: fen a month. ``facts``:
-        ``n_left`` (books), ``n_books``, ``departures`` (days), ``is_wave``, ``p_wave``, ``ahead`` (Estimate), ``within`` (the
-        effect against books of the same store and week, Estimate), ``last_on``. ``series``: weeks from the departure,
-        multiple, low, high. Smallest sample: 3 books left, 5 that were not, 200 orders.
+        ``n_left`` (books), ``n_books``, ``error``, ``df`` (of the logarithm), ``departures`` (days), ``is_wave``, ``p_wave``,
+        ``ahead`` (Estimate), ``within`` (the effect against books of the same store and week, Estimate), ``last_on``.
+        ``series``: weeks from the departure, multiple, low, high. Smallest sample: 3 books left, 5 that were not, 200 orders.
     """
     lacks = tuple(reading.source.missing(*NEEDS))
     if lacks:
@@ -114,6 +114,8 @@ def check(reading: Reading) -> Alarm:
         facts={
             "n_left": treated,
             "n_books": treated + stayed,
+            "error": error,
+            "df": df,
             "is_wave": is_wave,
             "p_wave": p_wave,
             "last_on": watched.left_on.max(),
@@ -133,8 +135,8 @@ def _books(reading: Reading) -> pd.DataFrame:
     members.
     """
     day = f"DATE '{reading.as_of.isoformat()}'"
-    store = f"AND m.home_store_id = '{reading.store}'" if reading.store else ""
-    reading.engine.execute(f"""
+    store = "AND m.home_store_id = $store" if reading.store else ""
+    sql = f"""
     CREATE OR REPLACE TEMP TABLE watch_books AS
     WITH heavy AS (SELECT member_id FROM order_facts WHERE member_id IS NOT NULL GROUP BY 1
               HAVING count(*) > 0.05 * (SELECT count(member_id) FROM order_facts) AND count(*) > 50)
@@ -143,7 +145,8 @@ def _books(reading: Reading) -> pd.DataFrame:
     FROM members AS m
     WHERE (m.guide_staff_id IS NOT NULL OR m.home_store_id IS NOT NULL) AND m.member_id NOT IN (SELECT member_id FROM heavy)
       AND CAST(m.joined_at AS DATE) <= {day} {store}
-    """)
+    """
+    reading.engine.execute(sql, given(reading))
     return reading.engine.execute("SELECT book, count(*) AS n FROM watch_books GROUP BY 1 ORDER BY 1").df()
 
 

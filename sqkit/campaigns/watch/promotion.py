@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from sqkit import calendar
-from sqkit.campaigns.watch.alarm import MONTH_DAYS, Alarm, Estimate, step, tail
+from sqkit.campaigns.watch.alarm import MONTH_DAYS, Alarm, Estimate, given, step, tail
 from sqkit.reading import Reading, remembered
 
 __all__ = ["FINDING", "NEEDS", "check"]
@@ -55,7 +55,8 @@ def check(reading: Reading) -> Alarm:
         ``effect``: multiple of orders on the other days; ``loss``: orders a month lost on them, ``facts``: ``days`` (tuple of
         days of the month), ``pull_before``, ``pull_after`` (multiple of the days around), ``share_before``, ``share_after``
         (of the month's orders), ``gained`` (orders a month on the promotion days), ``net`` (Estimate, orders a month),
-        ``kind`` ("none", "steady", "good", "waiting"). ``money``: fen a month of the net. ``series``: month_on, pull, share,
+        ``kind`` ("none", "steady", "good", "waiting"), ``least_pull``
+        (a day of the month that would be found four times in five), ``first_on``. ``money``: fen a month of the net. ``series``: month_on, pull, share,
         is_after. Smallest sample: 12 months, 5 orders a day.
     """
     lacks = tuple(reading.source.missing(*NEEDS))
@@ -68,8 +69,8 @@ def check(reading: Reading) -> Alarm:
         return Alarm(
             "promotion", FINDING, "not_enough_data", reason=reason, n=int(days.orders.sum()) if months else 0, n_clusters=months
         )
-    chosen, spread = _recurring(days)
-    base = {"days": tuple(chosen), "kind": "none"}
+    chosen, spread, least_pull = _recurring(days)
+    base = {"days": tuple(chosen), "kind": "none", "least_pull": least_pull, "first_on": days.on_day.iloc[0].date()}
     n = int(days.orders.sum())
     if not chosen:
         return Alarm("promotion", FINDING, "not_found", p=1.0, n=n, n_clusters=months, facts=base)
@@ -124,11 +125,12 @@ def _t95(df: float) -> float:
 
 def _days(reading: Reading) -> pd.DataFrame:
     """Paid orders of each day; ``adjusted`` is their logarithm without the weekday, ``apart`` that less the days around."""
-    store = f"AND store_id = '{reading.store}'" if reading.store else ""
+    store = "AND store_id = $store" if reading.store else ""
     found = reading.engine.execute(
         f"SELECT ordered_on AS on_day, count(*) AS orders FROM order_facts "
         f"WHERE ordered_on <= DATE '{reading.as_of.isoformat()}' {store} "
-        "GROUP BY 1 ORDER BY 1"
+        "GROUP BY 1 ORDER BY 1",
+        given(reading),
     ).df()
     if found.empty:
         return found.assign(month=[])
@@ -160,8 +162,13 @@ def _unusual(reading: Reading, first: date, last: date) -> np.ndarray:
     return (after | (known.shopping_festival != "").to_numpy() | spring)[AFTER_FESTIVAL:]
 
 
-def _recurring(days: pd.DataFrame) -> tuple[list[int], float]:
-    """Return the days of the month that stand out in the last 12 months, and the spread of a usual day."""
+def _recurring(days: pd.DataFrame) -> tuple[list[int], float, float]:
+    """Return the days of the month that stand out in the last 12 months, the spread of a usual day, and the least pull seen.
+
+    The last is the multiple of the days around that would be found four times in five.
+    """
+    from scipy.special import stdtrit
+
     usual = days[~days.is_apart & days.apart.notna()]
     spread = float(1.4826 * (usual.apart - usual.apart.median()).abs().median())
     last = usual[usual.on_day > usual.on_day.max() - pd.Timedelta(days=365)]
@@ -169,7 +176,9 @@ def _recurring(days: pd.DataFrame) -> tuple[list[int], float]:
     t = by_day["mean"] / (max(spread, 1e-9) / np.sqrt(by_day["count"]))
     p = np.array([31 * tail(v, len(usual) - 1.0) for v in t])
     out = (p < 0.01) & (by_day["mean"] >= np.log(LEAST_PULL)).to_numpy() & (by_day["count"] >= 6).to_numpy()
-    return [int(d) for d in by_day.index[out]], spread
+    df = len(usual) - 1.0
+    far = float(stdtrit(df, 1 - 0.01 / 31) + stdtrit(df, 0.8)) * spread / np.sqrt(max(by_day["count"].median(), 1.0))
+    return [int(d) for d in by_day.index[out]], spread, max(LEAST_PULL, float(np.exp(far)))
 
 
 def _monthly(days: pd.DataFrame) -> pd.DataFrame:
@@ -255,7 +264,9 @@ def _cost(
     gained = Estimate(gains[0], min(gains[1:]), max(gains[1:]))
     nets = [g - lost for lost, g in ends]
     net = Estimate(nets[0], min(nets[1:]), max(nets[1:]))
+    store = "AND store_id = $store" if reading.store else ""
     value = reading.engine.execute(
-        f"SELECT avg(net_fen) FROM order_facts WHERE ordered_on >= DATE '{since.on_day.iloc[0].date().isoformat()}'"
+        f"SELECT avg(net_fen) FROM order_facts WHERE ordered_on >= DATE '{since.on_day.iloc[0].date().isoformat()}' {store}",
+        given(reading),
     ).fetchone()[0]
     return loss, gained, net, float(value or 0)
