@@ -32,9 +32,8 @@ ALPHA = 0.05
 RANDOMISED_BELOW = 15  # clusters an arm; from 20 the t-test holds its error (benchmarks/readout_calibration.py)
 LEAST_CLUSTERS = 4
 RATIOS = (1, 2, 3, 4, 5, 9, 19)
-POWER = 0.8
-WEEK = 7
-Verdict = Literal["works", "harm", "cannot_tell", "not_enough", "broken", "running", "no_holdout"]
+POWER, WEEK = 0.8, 7
+Verdict = Literal["works", "harm", "cannot_tell", "not_enough", "missing_outcomes", "broken", "running", "no_holdout"]
 
 
 @dataclass(frozen=True)
@@ -60,7 +59,7 @@ class Money:
         Gross margin share of what was sold before; NaN where unit costs are unknown, and then profit is net sales less cost.
     cost_fen : float
     profit, roi : Amount
-        ``margin * net - cost`` and that over the cost; NaN without a recorded cost. The cost and the margin are taken as known.
+        ``margin * net - cost`` and that over the cost; NaN without a recorded cost and before the end. The cost and the margin are taken as known.
     days_after : int
         Days seen after the campaign; `pulled` is cut there.
     """
@@ -128,16 +127,14 @@ class ArmReading:
     sees: float
     diluted_share: float
     undiluted: float
+    currency: str = "CNY"
 
     @property
     def lift(self) -> tuple[float, float, float]:
-        """Relative lift with its interval."""
-        r = self.randomised
-        return (
-            (self.effect.lift, self.effect.lift_low, self.effect.lift_high)
-            if r is None
-            else (self.effect.lift, r.lift_low, r.lift_high)
-        )
+        """Relative lift with its interval; three NaN where it has no end: then :attr:`difference` is told."""
+        e, r = self.effect, self.randomised
+        told = (e.lift, e.lift_low, e.lift_high) if r is None else (e.lift, r.lift_low, r.lift_high)
+        return told if all(math.isfinite(x) for x in told) else (math.nan,) * 3
 
     @property
     def difference(self) -> tuple[float, float, float]:
@@ -254,7 +251,7 @@ def _read_out(reading: Reading, campaign_id: str, planned: tuple[tuple[str, floa
             ArmReading(
                 arm, made.measure, e, made.randomised, made.p, adjusted, _verdict(one, made, adjusted, is_broken),
                 _others(one, frame, arm, outcome), _money(reading, one, frame, arm),
-                _sees(e), share, undiluted,
+                _sees(e), share, undiluted, reading.currency,
             )
         )  # fmt: skip
     looks = None if reading.is_undated else _looks(one, arms[0])
@@ -379,10 +376,7 @@ def _tested(reading: Reading, campaign_id: str, arm: str) -> _Tested:
     own = {"control": one.control, "treated": arm, "stratum": "stratum", "pre": pre, "denominator": den}
     made = effect(frame, outcome=outcome, **own)
     measure = "orders" if outcome == "orders_during" else outcome.removeprefix("m_")
-    least, drawn = min(made.clusters_control, made.clusters_treated), None
-    if LEAST_CLUSTERS <= least < RANDOMISED_BELOW:
-        rng = np.random.default_rng(_seed(reading, campaign_id, arm, "randomisation"))
-        drawn = randomisation(clusters_of(frame, outcome=outcome, **own), rng)
+    least, drawn = min(made.clusters_control, made.clusters_treated), _drawn(reading, campaign_id, frame, made, own)
     is_tested = least >= LEAST_CLUSTERS and made.note in ("", "few_clusters") and (drawn is None or drawn.smallest_p < ALPHA)
     is_tested = is_tested and not math.isnan(made.p) and outcome != "members"
     p = made.p if drawn is None else drawn.p
@@ -390,6 +384,15 @@ def _tested(reading: Reading, campaign_id: str, arm: str) -> _Tested:
         level = look_level(one, reading.as_of)
         p = min(1.0, p * ALPHA / level) if level > 0 else 1.0
     return _Tested(made, measure, drawn, p if is_tested else 1.0, is_tested)
+
+
+def _drawn(reading: Reading, campaign_id: str, frame: pd.DataFrame, made: Effect, own: Mapping) -> Randomisation | None:
+    """Re-draw the arms where they are too few for Student's t; None elsewhere."""
+    least = min(made.clusters_control, made.clusters_treated)
+    if made.note == "missing_outcomes" or not LEAST_CLUSTERS <= least < RANDOMISED_BELOW:
+        return None
+    rng = np.random.default_rng(_seed(reading, campaign_id, own["treated"], "randomisation"))
+    return randomisation(clusters_of(frame, outcome=made.outcome, **own), rng)
 
 
 @remembered
@@ -404,7 +407,7 @@ def _verdict(one: Trial, made: _Tested, adjusted: float, is_broken: bool) -> Ver
     if is_broken:
         return "broken"
     if not made.is_tested:
-        return "not_enough"
+        return "missing_outcomes" if made.effect.note == "missing_outcomes" else "not_enough"
     if adjusted < ALPHA:
         return "works" if made.effect.difference > 0 else "harm"
     return "cannot_tell" if one.is_over else "running"
@@ -470,21 +473,23 @@ def _money(reading: Reading, one: Trial, frame: pd.DataFrame, arm: str) -> Money
         if not parts[name].any():
             return Amount(0.0, 0.0, 0.0)
         e = effect(parts, outcome=name, **own)
-        return Amount(e.difference * members, e.low * members, e.high * members)
+        r = _drawn(reading, one.campaign_id, parts, e, own) or e
+        return Amount(e.difference * members, r.low * members, r.high * members)
 
     found = {name: amount(name) for name in ("gross", "moved", "pulled", "net")}
     margin, net = trial_data.margin_share(reading, one.campaign_id), found["net"]
     cost = one.cost_fen if len(one.treated) == 1 else math.nan
     factor = 1.0 if math.isnan(margin) else margin
-    profit = Amount(*(factor * x - cost for x in (net.value, net.low, net.high)))
-    roi = Amount(*(x / cost if cost > 0 else math.nan for x in (profit.value, profit.low, profit.high)))
+    due = cost if one.is_over else math.nan  # before the end only part of it is earned
+    profit = Amount(*(factor * x - due for x in (net.value, net.low, net.high)))
+    roi = Amount(*(x / due if due > 0 else math.nan for x in (profit.value, profit.low, profit.high)))
     days = 0 if spans["after"] is None else (spans["after"][1] - spans["after"][0]).days + 1
     return Money(**found, margin=margin, cost_fen=cost, profit=profit, roi=roi, days_after=days, has_domains=has_domains)
 
 
 def _looks(one: Trial, first: ArmReading) -> Looks | None:
     ends = [*range(WEEK, one.days, WEEK), one.days]
-    if len(ends) < 2 or math.isnan(first.p) or first.verdict in ("not_enough", "broken", "running"):
+    if len(ends) < 2 or math.isnan(first.p) or first.verdict in ("not_enough", "missing_outcomes", "broken", "running"):
         return None
     p = first.effect.p if first.randomised is None else first.randomised.p
     bound = float(sequential.boundaries(np.array(ends) / one.days)[-1])

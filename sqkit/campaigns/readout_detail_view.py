@@ -27,8 +27,8 @@ BAND = "90%"
 
 
 def money_of(out: ReadOut | None) -> Money | None:
-    """Return the money of a campaign's clearest arm; None where it is not known or the draw is broken."""
-    if out is None or not out.arms or out.verdict in ("broken", "not_enough"):
+    """Return the money of a campaign's clearest arm; None before the end, and where it is not known or the draw is broken."""
+    if out is None or not out.arms or not out.trial.is_over or out.verdict in ("broken", "missing_outcomes", "not_enough"):
         return None
     return best_of(out).money
 
@@ -80,8 +80,10 @@ def money_zero(rows: pd.DataFrame, lang: Lang) -> tuple[float, float, str]:
 
 def again(out: ReadOut) -> str:
     """Return what the reading says of doing it again: see the phrases ``readout_again_*``."""
-    if out.verdict in ("broken", "harm", "not_enough", "running", "cannot_tell"):
+    if out.verdict in ("broken", "harm", "missing_outcomes", "not_enough", "running", "cannot_tell"):
         return out.verdict
+    if not out.trial.is_over:
+        return "running"
     money = money_of(out)
     if money is None:
         return "no_money"
@@ -149,6 +151,10 @@ def untold_money(out: ReadOut | None, lang: Lang) -> tuple[Text, Text, Text] | N
         return None
     if out is None:
         reason, need = phrase("readout_reason_no_holdout", lang), phrase("readout_needed_holdout", lang)
+    elif out.verdict == "missing_outcomes":
+        reason, need = phrase("readout_verdict_missing_outcomes", lang), phrase("readout_do_missing_outcomes", lang)
+    elif not out.trial.is_over:
+        reason, need = phrase("readout_money_running", lang), phrase("readout_money_wait", lang)
     elif out.verdict in ("broken", "not_enough"):
         reason, need = phrase(f"readout_verdict_{out.verdict}", lang), phrase("readout_needed_holdout", lang)
     else:
@@ -186,7 +192,7 @@ def uplift_title(out: ReadOut | None, found: Uplift | None, lang: Lang) -> Text:
     if out is None or found is None:
         return phrase("cannot_tell", lang)
     named = title_of(out, lang)
-    if math.isnan(found.segments.p_differs):
+    if math.isnan(found.segments.p_differs) or not any(e.is_lift_told for _, e in found.segments.effects):
         return phrase("readout_uplift_title_untold", lang, name=named)
     if not found.segments.is_different:
         return phrase("readout_uplift_title_same", lang, name=named)

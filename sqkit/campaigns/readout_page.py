@@ -12,7 +12,7 @@ from sqkit.campaigns import readout_detail_view as detail
 from sqkit.campaigns import readout_view as view
 from sqkit.campaigns.readout import ReadOut, Uplift
 from sqkit.findings import Finding
-from sqkit.labels import Lang, Text, code, interval, join, number, period, phrase, plain_number
+from sqkit.labels import Lang, Text, code, fixed, interval, join, number, period, phrase
 from sqkit.reading import Reading, words
 from sqkit.stats import Interval
 
@@ -50,6 +50,8 @@ def _what(outs: Sequence[ReadOut], redeemed: Sequence[tuple[str, Interval]], lan
     best = view.best_of(first)
     if first.verdict == "broken":
         return phrase("readout_what_broken", lang, name=view.title_of(first, lang))
+    if first.verdict == "missing_outcomes":
+        return phrase("readout_what_missing_outcomes", lang, name=view.title_of(first, lang))
     if first.verdict == "not_enough":
         return phrase("readout_what_none_few", lang, n=n)
     if first.verdict == "harm":
@@ -92,12 +94,10 @@ def _why(reading: Reading, outs: Sequence[ReadOut], lang: Lang) -> Text:
         sides = {detail.money_side(m) for _, m in known}
         form = sides.pop() if len(sides) == 1 else "mixed"
         return phrase(f"readout_why_all_{form}", lang, list=join(items, lang, "item_separator"))
+    if money is None and first.verdict in ("broken", "missing_outcomes", "not_enough"):
+        return view.sample_note(outs, lang)
     if money is None:
-        return (
-            phrase("readout_why_no_money", lang)
-            if first.verdict not in ("broken", "not_enough")
-            else view.sample_note(outs, lang)
-        )
+        return phrase("readout_why_no_money" if first.trial.is_over else "readout_why_running", lang)
     side, named = detail.money_side(money), view.title_of(first, lang)
     told = {"net": detail.amount(money.net.value, reading, lang), "name": named}
     if side == "no_cost":
@@ -125,6 +125,8 @@ def _todo(reading: Reading, outs: Sequence[ReadOut], lang: Lang) -> Text:
         return better
     if first.verdict == "broken":
         return phrase("readout_do_broken", lang)
+    if first.verdict == "missing_outcomes":
+        return phrase("readout_do_missing_outcomes", lang)
     if first.verdict == "not_enough":
         return phrase("readout_do_few", lang)
     if first.verdict == "harm":
@@ -134,7 +136,9 @@ def _todo(reading: Reading, outs: Sequence[ReadOut], lang: Lang) -> Text:
         if not sees > TARGET:
             return phrase("readout_do_unclear", lang, name=named)
         times = number((sees / TARGET) ** 2, "trial_sees", "multiple", lang)
-        return phrase("readout_do_more", lang, times=times, target=plain_number(TARGET, "share", lang))
+        return phrase("readout_do_more", lang, times=times, target=fixed(f"{TARGET:.0%}"))
+    if not first.trial.is_over:
+        return phrase("readout_do_wait", lang, name=named)
     side = "pays" if money is None else detail.money_side(money)
     if side == "loses":
         factor = 1.0 if math.isnan(money.margin) else money.margin
@@ -164,7 +168,7 @@ def _again(reading: Reading, o: ReadOut, lang: Lang) -> Text:
 def _better(o: ReadOut, lang: Lang) -> Text | None:
     """Say which of the treated arms is better on the primary outcome, where that can be told."""
     first = next((b for b in o.between if b.measure == o.arms[0].measure and b.adjusted_p < readout.ALPHA), None)
-    if len(o.arms) != 2 or first is None:
+    if len(o.arms) != 2 or first is None or not first.effect.is_lift_told:
         return None
     e, is_first = first.effect, first.effect.difference > 0
     value, low, high = (
@@ -184,15 +188,17 @@ def decision_rows(reading: Reading, outs: Sequence[ReadOut], lang: Lang) -> list
     held, rows = view.with_holdout(outs), []
     for o in held:
         money, best = detail.money_of(o), view.best_of(o)
-        cost = phrase("readout_decide_cost_unknown", lang)
+        cost = phrase("readout_decide_cost_unknown" if o.trial.is_over else "readout_money_running", lang)
         if money is not None and not math.isnan(money.cost_fen):
             spent = number(money.cost_fen / 100, "trial_money", "money", lang, reading.currency)
             known = {"cost": spent, "limit": _limit(reading, money, lang)}
             cost = phrase("readout_decide_cost", lang, **known)
         how = "money" if money is not None else "lift"
+        better = _better(o, lang) if o.verdict == "works" else None
+        told = phrase(f"readout_again_{detail.again(o)}", lang)
         rows.append(
             {
-                "what": phrase("readout_again_item", lang, name=view.title_of(o, lang), told=phrase(f"readout_again_{detail.again(o)}", lang)),
+                "what": better or phrase("readout_again_item", lang, name=view.title_of(o, lang), told=told),
                 "who": phrase(f"readout_who_{o.trial.level}", lang), "when": phrase("readout_decide_when", lang), "cost": cost,
                 "tells": phrase(f"readout_decide_{how}", lang, measure=view.measure_name(best.measure, lang)),
             }
@@ -223,14 +229,17 @@ def findings(reading: Reading, outs: Sequence[ReadOut], redeemed: Sequence[tuple
     for o in outs:
         span = f"{o.trial.first}/{o.trial.last}"
         for a in o.arms:
-            value, low, high = a.lift
+            (value, low, high), metric_id = a.lift, "trial_lift"
+            if math.isnan(value):
+                metric_id, _, divisor = view.MEASURES.get(a.measure, ("trial_outcome", "per", 1.0))
+                value, low, high = (x / divisor for x in a.difference)
             verdict = {"works": "signal", "harm": "signal", "cannot_tell": "no_signal", "running": "no_signal"}.get(
                 a.verdict, "not_enough_data"
             )
             words = {lang: phrase("readout_finding", lang, **_finding(o, a, lang)).plain for lang in ("zh", "en")}
             told.append(
                 Finding(
-                    metric_id="trial_lift", scope={"campaign": o.trial.campaign_id, "arm": a.arm, "measure": a.measure}, period=span,
+                    metric_id=metric_id, scope={"campaign": o.trial.campaign_id, "arm": a.arm, "measure": a.measure}, period=span,
                     value=value, low=low, high=high, n=a.effect.n_control + a.effect.n_treated,
                     n_clusters=a.effect.clusters_control + a.effect.clusters_treated,
                     method="randomisation" if a.randomised is not None else a.effect.method, verdict=verdict,

@@ -56,7 +56,7 @@ def with_holdout(outs: Sequence[ReadOut]) -> list[ReadOut]:
 def lead(outs: Sequence[ReadOut]) -> ReadOut | None:
     """Return the campaign to speak of first: a broken draw, harm, the clearest effect, else the nearest to one; None without a holdout."""
     held = with_holdout(outs)
-    rank = {"broken": 0, "harm": 1, "works": 2, "cannot_tell": 3, "running": 4, "not_enough": 5}
+    rank = {"broken": 0, "harm": 1, "works": 2, "cannot_tell": 3, "running": 4, "missing_outcomes": 5, "not_enough": 6}
     return min(held, key=lambda o: (rank[o.verdict], best_of(o).p, -abs(best_of(o).effect.difference)), default=None)
 
 
@@ -108,12 +108,22 @@ def value_of(value: float, measure: str, reading: Reading, lang: Lang) -> Text:
 
 
 def lift_parts(arm: ArmReading, lang: Lang) -> dict[str, Text]:
-    """Return ``measure``, ``lift`` and ``interval`` of an arm for a sentence."""
-    value, low, high = arm.lift
-    return {
-        "measure": measure_name(arm.measure, lang), "lift": number(value, "trial_lift", "share", lang, signed=True),
-        "interval": interval(low, high, "trial_lift", "share", lang, signed=True),
-    }  # fmt: skip
+    """Return ``measure``, ``lift`` and ``interval`` of an arm for a sentence; the difference where the lift has no bounded interval."""
+    value, ends = _told(arm.measure, arm.lift, arm.difference, lang, arm.currency)
+    return {"measure": measure_name(arm.measure, lang), "lift": value, "interval": ends}
+
+
+def _told(
+    measure: str, lift: tuple[float, float, float], difference: tuple[float, float, float], lang: Lang, currency: str
+) -> tuple[Text, Text]:
+    """Write the lift and its interval; where it has no bounded interval the difference, in points or per member."""
+    metric_id, display, divisor = MEASURES.get(measure, ("trial_outcome", "per", 1.0))
+    if all(math.isfinite(x) for x in lift):
+        metric_id, display, told = "trial_lift", "share", lift
+    else:
+        display, told = "points" if display == "share" else display, tuple(x / divisor for x in difference)
+    value = number(told[0], metric_id, display, lang, currency, signed=True)
+    return value, interval(*told[1:], metric_id, display, lang, currency, signed=True)
 
 
 def no_effect(lang: Lang) -> tuple[float, float, str]:
@@ -200,12 +210,17 @@ def contact_notes(reading: Reading, outs: Sequence[ReadOut], lang: Lang) -> list
             counts = {"reached": posts.reached_holdout, "n": posts.n_holdout}
             shown_of = {k: number(v, "trial_contact", "count", lang) for k, v in counts.items()}
             posted.append(phrase("readout_note_posts_one", lang, name=named, unit=unit, **shown_of))
-        if offers is not None and offers.reached_holdout:
+        if offers is not None and offers.reached_holdout and math.isfinite(best_of(o).undiluted):
             lift = number(best_of(o).undiluted, "trial_lift", "share", lang, signed=True)
             share = number(offers.share, "trial_contact", "share", lang)
             told.append(phrase("readout_note_offers", lang, name=named, share=share, lift=lift))
+        told += [_lacking(o, a, lang) for a in o.arms if a.effect.n_missing and a.verdict != "missing_outcomes"]
         if o.tills:
             told.append(phrase("readout_note_tills", lang, name=named, n=number(o.tills, "trial_units", "count", lang)))
+    told += [_unknown(o, lang) for o in outs if not o.arms and len(o.trial.treated) > 1]
+    for reason in ("store", "arm"):
+        out = [name(x.name) for x in trial_data.left_out(reading) if x.reason == reason]
+        told += [phrase(f"readout_note_left_{reason}", lang, names=join(out, lang, "item_separator"))] if out else []
     if posted:
         told.insert(0, phrase("readout_note_posts", lang, list=join(posted, lang, "item_separator")))
     if with_holdout(outs):
@@ -218,13 +233,25 @@ def contact_notes(reading: Reading, outs: Sequence[ReadOut], lang: Lang) -> list
     return told
 
 
+def _lacking(o: ReadOut, a: ArmReading, lang: Lang) -> Text:
+    n = number(a.effect.n_missing, "trial_units", "count", lang)
+    return phrase(
+        "readout_note_lacking", lang, name=title_of(o, lang, a), n=n, unit=phrase(f"readout_unit_{o.trial.level}", lang)
+    )
+
+
+def _unknown(o: ReadOut, lang: Lang) -> Text:
+    arms = join([code(a, lang) for a in o.trial.treated], lang, "item_separator")
+    return phrase("readout_note_arms", lang, name=title_of(o, lang), arms=arms)
+
+
 def forest_rows(outs: Sequence[ReadOut], lang: Lang) -> pd.DataFrame:
     """Return lifts as chart rows, the clearest first; accent where an effect is named."""
     arms = [
         (o, a)
         for o in with_holdout(outs)
         for a in o.arms
-        if math.isfinite(a.effect.lift) and a.verdict not in ("broken", "not_enough")
+        if math.isfinite(a.lift[0]) and a.verdict not in ("broken", "not_enough", "missing_outcomes")
     ]
     rows = []
     for o, a in sorted(arms, key=lambda pair: (pair[1].p, pair[0].trial.campaign_id, pair[1].arm)):
@@ -244,6 +271,8 @@ def forest_title(outs: Sequence[ReadOut], lang: Lang) -> Text:
     n = number(len(held), "trial_units", "count", lang)
     if first.verdict == "broken":
         return phrase("readout_title_broken", lang, **told)
+    if first.verdict == "missing_outcomes":
+        return phrase("readout_title_missing_outcomes", lang, **told)
     if first.verdict == "not_enough":
         return phrase("readout_title_not_enough", lang, n=n)
     told |= lift_parts(best_of(first), lang)
@@ -261,7 +290,7 @@ def forest_title(outs: Sequence[ReadOut], lang: Lang) -> Text:
 def forest_note(outs: Sequence[ReadOut], lang: Lang) -> Text:
     """Return the small print of the forest."""
     held = with_holdout(outs)
-    n = sum(a.verdict not in ("not_enough", "broken") for o in held for a in o.arms)
+    n = sum(a.verdict not in ("not_enough", "missing_outcomes", "broken") for o in held for a in o.arms)
     if not n:
         return raw("")
     before = raw("")
@@ -301,7 +330,7 @@ def read_rows(reading: Reading, outs: Sequence[ReadOut], lang: Lang) -> list[dic
                     "campaign": title_of(o, lang, a), "measure": told["measure"],
                     "control": value_of(a.effect.control, a.measure, reading, lang),
                     "treated": value_of(a.effect.treated, a.measure, reading, lang),
-                    "lift": _lifted(*a.lift, lang), "verdict": phrase(f"readout_verdict_{a.verdict}", lang),
+                    "lift": _lifted(a.measure, a.lift, a.difference, lang, a.currency), "verdict": phrase(f"readout_verdict_{a.verdict}", lang),
                     "sees": number(a.sees, "trial_sees", "share", lang),
                 }
             )  # fmt: skip
@@ -319,7 +348,7 @@ def other_rows(reading: Reading, out: ReadOut | None, lang: Lang) -> list[dict]:
                     "measure": measure_name(measure, lang) if len(out.arms) < 2
                     else phrase("readout_campaign_arm", lang, campaign=code(a.arm, lang), arm=measure_name(measure, lang)),
                     "control": value_of(e.control, measure, reading, lang), "treated": value_of(e.treated, measure, reading, lang),
-                    "lift": _lifted(e.lift, e.lift_low, e.lift_high, lang), "verdict": told,
+                    "lift": _lifted_of(measure, e, reading, lang), "verdict": told,
                 }
             )  # fmt: skip
     return rows
@@ -333,17 +362,23 @@ def other_note(rows: Sequence[dict], lang: Lang) -> list[Text]:
 def _side(p: float, e: Effect) -> str:
     """Return the words of a comparison among several, `p` corrected over them."""
     if math.isnan(p):
-        return "readout_verdict_not_enough"
+        return "readout_verdict_missing_outcomes" if e.note == "missing_outcomes" else "readout_verdict_not_enough"
     if p < 0.05:
         return "readout_side_more" if e.difference > 0 else "readout_side_less"
     return "readout_side_corrected" if e.p < 0.05 else "readout_verdict_cannot_tell"
 
 
-def _lifted(value: float, low: float, high: float, lang: Lang) -> Text:
-    shown_of = number(value, "trial_lift", "share", lang, signed=True)
-    return phrase(
-        "readout_value_interval", lang, value=shown_of, interval=interval(low, high, "trial_lift", "share", lang, signed=True)
-    )
+def _lifted(
+    measure: str, lift: tuple[float, float, float], difference: tuple[float, float, float], lang: Lang, currency: str
+) -> Text:
+    if not math.isfinite(difference[0]):
+        return raw("–")
+    value, ends = _told(measure, lift, difference, lang, currency)
+    return phrase("readout_value_interval", lang, value=value, interval=ends)
+
+
+def _lifted_of(measure: str, e: Effect, reading: Reading, lang: Lang) -> Text:
+    return _lifted(measure, (e.lift, e.lift_low, e.lift_high), (e.difference, e.low, e.high), lang, reading.currency)
 
 
 def between_rows(reading: Reading, out: ReadOut | None, lang: Lang) -> list[dict]:
@@ -355,7 +390,7 @@ def between_rows(reading: Reading, out: ReadOut | None, lang: Lang) -> list[dict
             {
                 "arm": phrase("readout_against", lang, arm=code(b.arm, lang), other=code(b.other, lang)),
                 "measure": measure_name(b.measure, lang), "treated": value_of(e.treated, b.measure, reading, lang),
-                "control": value_of(e.control, b.measure, reading, lang), "lift": _lifted(e.lift, e.lift_low, e.lift_high, lang),
+                "control": value_of(e.control, b.measure, reading, lang), "lift": _lifted_of(b.measure, e, reading, lang),
                 "verdict": phrase(_side(b.adjusted_p, e), lang),
             }
         )  # fmt: skip
