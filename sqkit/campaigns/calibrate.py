@@ -134,6 +134,8 @@ def _parameters(
         notes.append("calibration_note_no_orders" if not reading.source.has("orders") else "calibration_note_short_history")
     if calibrate_windows.accounts(reading):
         notes.append("calibration_note_accounts")
+    if calibrate_windows.reaches_members(reading, weeks):
+        notes.append("calibration_note_member_campaigns")
     if not reading.source.has("deliveries"):
         notes.append("calibration_note_no_deliveries")
     read = {

@@ -29,6 +29,8 @@ def ratio(reading: Reading, units: str, kind: str, source: str, store: bool = Fa
         return None
     scale = "share" if kind == "proportion" else "positive" if found.low > 0 else "real"
     low, high = min(found.low, found.value), max(found.high, found.value)
+    if kind == "ratio" and source.endswith("_share") and low > 0 and high < 1:
+        scale = "share"
     return Range(float(found.value), float(low), float(high), scale, "data", float(found.n_clusters), source)
 
 

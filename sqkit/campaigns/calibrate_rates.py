@@ -11,6 +11,7 @@ from sqkit.campaigns.calibrate_points import redeemed as redeemed_of
 from sqkit.campaigns.calibrate_posts import LOOK_DAYS, ratio
 from sqkit.campaigns.calibrate_windows import but_accounts
 from sqkit.campaigns.model import Z90, Range
+from sqkit.loyalty.critical import critical_point, fit_rise
 from sqkit.reading import Reading
 
 __all__ = ["coupons", "money", "points", "rate_range", "windowed"]
@@ -114,7 +115,8 @@ def rate_range(counts: np.ndarray, exposure: np.ndarray, source: str, depth: int
         else DEFAULT_SPREAD**2
     )
     width = float(np.exp(Z90 * np.sqrt(spread + (0.0 if len(squares) >= 4 else 1 / counts[-depth:].sum()))))
-    return Range(value, value / width, value * width, "positive", "data", float(len(counts)), source)
+    scale = "share" if value * width < 1 else "positive"  # of members, and small
+    return Range(value, value / width, value * width, scale, "data", float(len(counts)), source)
 
 
 def coupons(reading: Reading) -> Range | None:
@@ -149,7 +151,7 @@ def points(reading: Reading, weeks: int) -> dict[str, Range | None]:
     told = (due > 0) & (redeemed.sum(1) > 0)
     gaps = np.log(redeemed.sum(1)[told] / due[told]) ** 2
     spread = max(gaps.mean() - (1 / redeemed.sum(1)[told]).mean(), 0.05 * gaps.mean()) if told.sum() >= 4 else DEFAULT_SPREAD**2
-    made: dict[str, Range | None] = _letters(reading, weeks)
+    made: dict[str, Range | None] = _letters(reading, weeks) | _critical(reading)
     near = [b in ("1200_1499", "1500_2000") for b in bands]
     for name, n, y in (
         ("redeem_week", heads.sum(), counts.sum()),
@@ -160,7 +162,8 @@ def points(reading: Reading, weeks: int) -> dict[str, Range | None]:
             continue
         value = float(-np.log1p(-min(y / n, 0.999)) / weeks)
         width = float(np.exp(Z90 * np.sqrt(spread + 1 / y)))
-        made[name] = Range(value, value / width, value * width, "positive", "data", float(len(heads)), "points_redeem_week")
+        scale = "share" if value * width < 1 else "positive"
+        made[name] = Range(value, value / width, value * width, scale, "data", float(len(heads)), "points_redeem_week")
     return made
 
 
@@ -175,3 +178,22 @@ def _letters(reading: Reading, weeks: int) -> dict[str, Range | None]:
         if 0 < share <= MOST_SHARE:
             made[f"points_threshold.share_{letter.lower()}"] = Range(share, share, share, "share", "data", whole, "points_share")
     return made
+
+
+def _critical(reading: Reading) -> dict[str, Range | None]:
+    """Return where redemption sets in and over how many points, where the data show it; the width's error from the counts as drawn."""
+    found = critical_point(reading)
+    if not found.is_found or not found.low90 <= found.value <= found.high90:
+        return {}
+    rise = fit_rise(*(found.bins[c].to_numpy(float) for c in ("balance", "n", "k")))
+    error = float(np.sqrt(max(np.linalg.pinv(rise.information)[3, 3], 0.0) * max(found.design, 1.0)))
+    wide = float(np.exp(Z90 * min(error, 1.0)))
+    n = float(found.n_redemptions)
+    return {
+        "points_threshold.critical_points": Range(
+            found.value, max(found.low90, 1.0), found.high90, "positive", "data", n, "critical_points"
+        ),
+        "points_threshold.critical_scale": Range(
+            found.scale, found.scale / wide, found.scale * wide, "positive", "data", n, "critical_scale"
+        ),
+    }

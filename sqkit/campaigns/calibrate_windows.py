@@ -14,7 +14,17 @@ import pandas as pd
 
 from sqkit.reading import Reading, remembered
 
-__all__ = ["ACCOUNT_SHARE", "SEGMENTS", "accounts", "but_accounts", "cohorts", "held_groups", "origins", "past_windows"]
+__all__ = [
+    "ACCOUNT_SHARE",
+    "SEGMENTS",
+    "accounts",
+    "but_accounts",
+    "cohorts",
+    "held_groups",
+    "origins",
+    "past_windows",
+    "reaches_members",
+]
 
 SEGMENTS = ("newcomer", "active", "cooling", "dormant")
 NEWCOMER_DAYS, ACTIVE_DAYS, COOLING_DAYS = 30, 60, 120
@@ -151,3 +161,17 @@ def past_windows(reading: Reading, weeks: int) -> pd.DataFrame:
         overlaps = (begin < last) & (begin + pd.Timedelta(days=7 * weeks) >= first)
         out |= (overlaps & frame[f"{level}_id"].isin(part["unit_id"])).to_numpy()
     return frame[~out].reset_index(drop=True)
+
+
+@remembered
+def reaches_members(reading: Reading, weeks: int) -> bool:
+    """Return whether past windows hold members whom a campaign of members or staff treated: these cannot be left out as cells can."""
+    days = origins(reading, weeks)
+    if not days:
+        return False
+    return reading.engine.execute(f"""
+        SELECT count(*) > 0 FROM campaigns AS c JOIN assignments AS a ON a.campaign_id = c.campaign_id
+        WHERE coalesce(c.assigned_level, '') NOT IN ('group', 'store') AND a.arm NOT IN {HOLDOUT}
+          AND CAST(c.starts_at AS DATE) <= DATE '{reading.as_of}' AND CAST(c.ends_at AS DATE) > DATE '{days[-1]}'""").fetchone()[
+        0
+    ]

@@ -114,9 +114,9 @@ def _name(name: str, known: Range, lang: Lang) -> Text:
     return constants(parameter.name(lang))
 
 
-def known_title(made: Calibrated, lang: Lang, mechanic_ids: Iterable[str] = ()) -> Text:
+def known_title(made: Calibrated, lang: Lang, mechanic_ids: Iterable[str] = (), only: Collection[str] | None = None) -> Text:
     """Return the finding: how much of what a plan needs is known, and how much is assumed."""
-    used = used_ranges(made, mechanic_ids)
+    used = {k: v for k, v in used_ranges(made, mechanic_ids).items() if only is None or k in only}
     told = sum(r.origin == "data" for r in used.values())
     values = {"n": number(len(used), "campaign_default", "count", lang)}
     if told == len(used):
