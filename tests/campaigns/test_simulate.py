@@ -167,8 +167,10 @@ def test_stock_is_never_exceeded_and_is_shared_at_random():
 def half_outside(groups: int, each: int, **more) -> Population:
     """So many groups, and as many members of each one's store in no group."""
     made = people(groups, each, **more)
-    lone = made.cells.assign(group_id="").groupby(["store_id", "group_id", "segment"], as_index=False).agg(
-        {"n_members": "sum", "orders_week": "mean", "capacity": "first", "present": "first"}
+    lone = (
+        made.cells.assign(group_id="")
+        .groupby(["store_id", "group_id", "segment"], as_index=False)
+        .agg({"n_members": "sum", "orders_week": "mean", "capacity": "first", "present": "first"})
     )
     return Population(pd.concat([made.cells, lone], ignore_index=True), made.as_of)
 
@@ -181,7 +183,9 @@ def test_nobody_outside_groups_acts_on_a_post():
     assert (run(crowd, told, Step("group_buy"), draws=50).draws["orders"] == 6 * 119).all()
     told = known("group_buy", response_share=1.0, join_share=1.0, extra_share=1.0, team_size=121, pull_forward_share=0.0)
     assert (run(crowd, told, Step("group_buy"), draws=50).draws["orders"] == 0).all()  # 360 outside fill no team either
-    wide = known("coupon", response_share=1.0, redeemed_share=1.0, extra_share=1.0, pull_forward_share=0.0, value_fen=1, contact_fen=0)
+    wide = known(
+        "coupon", response_share=1.0, redeemed_share=1.0, extra_share=1.0, pull_forward_share=0.0, value_fen=1, contact_fen=0
+    )
     made = run(crowd, wide, Step("coupon"), draws=50).draws
     assert (made["activated"] == 720).all() and (made["cost_fen"] == 720).all()
     half = run(crowd, wide, Step("coupon"), draws=50, treated_share=0.5).draws
@@ -218,7 +222,9 @@ def test_unknown_usual_orders_are_named():
 
 
 def test_orders_that_a_sale_is_credited_with_are_not_all_its_own():
-    values = dict(response_share=0.2, order_share=0.5, order_multiple=1.0, pull_forward_share=0.0, posts_week=1, order_value_fen=5000)
+    values = dict(
+        response_share=0.2, order_share=0.5, order_multiple=1.0, pull_forward_share=0.0, posts_week=1, order_value_fen=5000
+    )
     told = known("flash_sale", **values, order_extra_share=0.3, covered_share=0.0, discount_share=0.1)
     made = run(people(), told, Step("flash_sale")).draws
     agrees(made["orders"], 500 * 0.3, 5000 * 0.03 * 0.97)
@@ -259,7 +265,13 @@ def test_red_packets_have_so_many_shares():
     agrees(made["orders"], 720 * (1 - 0.9**2) * 0.5, 720 * 0.095 * 0.905)  # who tries either converts once
     # Shares for all: 3 packets x .45 x 720 members are 972 openings, not at most one a member.
     wide = known(
-        "red_packet", response_share=0.225, open_multiple=2.0, packets_week=3, share_number=500, pool_fen=500, pull_forward_share=0.0
+        "red_packet",
+        response_share=0.225,
+        open_multiple=2.0,
+        packets_week=3,
+        share_number=500,
+        pool_fen=500,
+        pull_forward_share=0.0,
     )
     agrees(run(people(6, 120), wide, Step("red_packet")).draws["cost_fen"], 972)
     lively = known(
@@ -403,7 +415,13 @@ def test_orders_pulled_from_beyond_the_horizon_are_named():
 
 def test_pressure_makes_members_quit_and_their_orders_go():
     told = known(
-        "coupon", response_share=0.0, posts_week=2, quit_week=0.01, pressure_effect=0.5, confirmed_share=1.0, kept_after_leaving=0.3
+        "coupon",
+        response_share=0.0,
+        posts_week=2,
+        quit_week=0.01,
+        pressure_effect=0.5,
+        confirmed_share=1.0,
+        kept_after_leaving=0.3,
     )
     told = Calibration({**told.parameters, "posts_week": Range.fixed(2.0)})
     made = run(people(), told, Step("coupon"), limits=replace(OFF, has_fatigue=True)).draws
@@ -425,9 +443,7 @@ def test_pressure_makes_members_quit_and_their_orders_go():
 
 
 def test_a_guide_who_leaves_takes_orders_along():
-    told = known(
-        "guide_turnover", leave_share=0.3, dip_share=0.4, recovery_weeks=2.0, quit_share=0.05, kept_after_leaving=0.25
-    )
+    told = known("guide_turnover", leave_share=0.3, dip_share=0.4, recovery_weeks=2.0, quit_share=0.05, kept_after_leaving=0.25)
     made = run(people(20, 500), told, Step("guide_turnover"), weeks=3).draws
     fall = 0.3 * 0.4 * sum(np.exp(-t / 2) for t in range(3))
     agrees(made["lost"], 10_000 * 0.3 * 0.05)
