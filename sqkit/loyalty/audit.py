@@ -24,7 +24,7 @@ _LEAST = 30  # units on the smaller side
 
 
 @cache
-def records() -> dict[str, dict[str, str]]:
+def records() -> dict[str, dict]:
     """Return the six tests of ``audit.toml`` by id."""
     return tomllib.loads((PACKAGE / "loyalty" / "audit.toml").read_text(encoding="utf-8"))
 
@@ -34,7 +34,8 @@ def audit(reading: Reading) -> pd.DataFrame:
     """Run the six tests.
 
     Grain: one row per test, in order. Columns: ``test``; ``verdict``: ``yes`` or ``no`` (differs from its comparison in the good or the
-    other direction, after Holm's correction over the tests that compare), ``cannot_tell`` (measured, no difference shown),
+    other direction, after Holm's correction over the tests that compare), ``circular`` (it does, in the good direction, and would
+    anyway: a grade is set by spend, so graded members come again and spend more by construction), ``cannot_tell`` (measured, no difference shown),
     ``no_reference`` (a share with nothing to hold it against), ``few`` (under 30 on one side), ``ask`` (not in the data);
     ``value, low, high`` (95%: a share, a difference of shares, or a multiple), ``graded, other`` (the two sides), ``n``; ``lacks``: what
     the source has not.
@@ -56,7 +57,8 @@ def audit(reading: Reading) -> pd.DataFrame:
             verdicts.append({"share": "no_reference"}.get(row["kind"], row["kind"]))
             continue
         good = row["value"] > (1 if row["kind"] == "multiple" else 0)
-        verdicts.append("cannot_tell" if adjusted[i] > 0.05 else "yes" if good else "no")
+        sign = "circular" if good and records()[row["test"]].get("is_circular") else "yes" if good else "no"
+        verdicts.append("cannot_tell" if adjusted[i] > 0.05 else sign)
     frame.insert(1, "verdict", verdicts)
     return frame
 
@@ -144,6 +146,8 @@ def _again(reading: Reading) -> dict[str, object] | None:
     if not found.n:
         return None
     point = found.value if found.is_found else _usual(reading)
+    if point is None:
+        return None  # nobody ever redeemed: there is no balance at which to compare
     units = f"""
         SELECT r.member_id, {_of("coalesce(o.n, 0)|1", "r.redeems")} FROM redeem_months AS r LEFT JOIN (
             SELECT member_id, CAST(date_trunc('month', ordered_on) AS DATE) AS month_on, count(*) AS n FROM order_facts
@@ -154,10 +158,10 @@ def _again(reading: Reading) -> dict[str, object] | None:
     return _compared(joint, "multiple", (joint["num_a"].sum(), joint["num_b"].sum())) if len(joint) else None
 
 
-def _usual(reading: Reading) -> float:
-    """Return the median balance from which members redeemed."""
+def _usual(reading: Reading) -> float | None:
+    """Return the median balance from which members redeemed; None where nobody did."""
     median = reading.engine.execute("SELECT quantile_cont(balance, 0.5) FROM redeem_months WHERE redeems").fetchone()[0]
-    return float(median or 100)
+    return None if median is None else float(median)
 
 
 def _basket(reading: Reading) -> dict[str, object] | None:

@@ -34,6 +34,8 @@ class Benefits:
         year), ``break_even`` (orders a member and year more that pay the cost).
     by_kind : DataFrame
         ``grade, kind, n, cost_fen, each_fen``.
+    previous_fen : int or None
+        All benefits of the 365 days before; None where the source does not reach so far back.
     other : DataFrame
         ``kind, amount_fen`` of the table costs in the same days: the brand's costs that no grade can be given.
     """
@@ -43,6 +45,7 @@ class Benefits:
     by_grade: pd.DataFrame = field(default_factory=pd.DataFrame)
     by_kind: pd.DataFrame = field(default_factory=pd.DataFrame)
     other: pd.DataFrame = field(default_factory=pd.DataFrame)
+    previous_fen: int | None = None
 
     @property
     def cost_fen(self) -> int:
@@ -118,7 +121,12 @@ def benefits(reading: Reading) -> Benefits:
     other = engine.execute(f"""
         SELECT kind, CAST(sum(amount_fen) AS BIGINT) AS amount_fen FROM costs
         WHERE on_day >= DATE '{since}' AND on_day <= DATE '{day}' GROUP BY kind ORDER BY 2 DESC, 1""").df()
-    return Benefits("", days, _by_grade(reading), kinds, other)
+    before = since - timedelta(days=YEAR)
+    previous = engine.execute(f"""
+        SELECT coalesce(sum(cost_fen), 0) FROM benefits WHERE granted_at >= TIMESTAMP '{before}' AND granted_at < TIMESTAMP '{since}'""").fetchone()[
+        0
+    ]
+    return Benefits("", days, _by_grade(reading), kinds, other, int(previous) if before >= source.first_day else None)
 
 
 def _by_grade(reading: Reading) -> pd.DataFrame:

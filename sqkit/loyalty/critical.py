@@ -50,7 +50,7 @@ class Critical:
         Variance of the critical point over that of independent member months, at least 1.
     n, n_redemptions, n_members, n_excluded : int
         Member months with a redeemable balance at their start, redemptions in them, members; member months left out because a
-        campaign treated the member then.
+        campaign assigned member by member treated the member then.
     bins : DataFrame
         One row per bin of balance as drawn: ``balance`` (mean), ``n, k, share, low, high`` (95%, plain).
     curve : DataFrame
@@ -246,8 +246,8 @@ def critical_point(reading: Reading) -> Critical:
     """Return the points balance at which members start to redeem, from complete calendar months up to the reading's day.
 
     One observation is a member and month with at least 100 points at its start; it counts whether there was a redemption in the
-    month, not how many. Months in which a campaign treated the member (an arm other than holdout) are left out: an offer raises
-    redemption near the point on purpose. Balances follow first expired, first out where the ledger books no expiry.
+    month, not how many. Months in which a campaign assigned member by member treated the member (an arm other than holdout) are left
+    out: an offer of points raises redemption near the point on purpose. Campaigns assigned to groups or stores are not left out. Balances follow first expired, first out where the ledger books no expiry.
 
     A critical point is named only where a floor, rise and plateau beat every smooth rise (log odds linear in the balance, its root
     or logarithm) at 1%, with at least 10 redemptions on both sides and a bounded interval. Smallest sample: 60 redemptions. The

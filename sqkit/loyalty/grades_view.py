@@ -12,7 +12,7 @@ from sqkit.reading import Reading
 
 __all__ = [
     "BENEFIT_COLUMNS", "GRADE_COLUMNS", "KIND_COLUMNS", "benefit_notes", "benefit_rows", "benefit_title", "grade_rows", "grade_table", "grade_title",
-    "grades_note", "kind_rows", "move_note", "move_rows", "move_title", "name_of", "near_notes", "present_text", "price", "stay_note", "stay_rows", "stay_title",
+    "grades_note", "kind_rows", "move_note", "move_rows", "move_title", "name_of", "near_notes", "price", "stay_note", "stay_rows", "stay_title",
     "untold_benefits", "untold_grades", "untold_moves", "untold_stay",
 ]  # fmt: skip
 
@@ -121,22 +121,9 @@ def near_notes(reading: Reading, made: Scheme, lang: Lang) -> list[Text]:
         if line.n_near:
             rows.append(phrase(
                 "loyalty_near", lang, n=number(line.n_near, "grade_members", "count", lang), grade=name_of(line.grade, lang),
-                mean=price(line.gap_fen / line.n_near, "grade_threshold", reading, lang),
+                mean=price(line.gap_fen / line.n_near, "grade_threshold", reading, lang, "money"),
             ))  # fmt: skip
     return rows
-
-
-def present_text(made: Scheme, lang: Lang) -> Text | None:
-    """Return how many members the present scheme lifts above its lowest grade, or None without present grades."""
-    if len(made.present) < 2:
-        return None
-    above, whole = int(made.present["n"].iloc[:-1].sum()), int(made.present["n"].sum())
-    return phrase(
-        "loyalty_what_present",
-        lang,
-        n=number(above, "grade_members", "count", lang),
-        share=number(above / whole, "grade_members", "share", lang),
-    )
 
 
 def untold_grades(made: Scheme, lang: Lang) -> tuple[Text, Text, Text] | None:
@@ -237,7 +224,7 @@ def benefit_title(reading: Reading, made: Benefits, lang: Lang) -> Text:
     if made.reason:
         return phrase("loyalty_title_benefits_untold", lang)
     top, cost = made.by_grade.iloc[0], price(made.cost_fen, "benefit_cost", reading, lang, "money")
-    if len(made.by_grade) < 2 or cost_rate(reading) is None:
+    if len(made.by_grade) < 2 or cost_rate(reading) is None or top["low"] != top["low"]:
         return phrase("loyalty_title_benefits_plain", lang, cost=cost)
     return phrase(
         "loyalty_title_benefits", lang, cost=cost, grade=name_of(top["grade"], lang),

@@ -9,10 +9,12 @@ import pandas as pd
 
 from sqkit import labels
 from sqkit.findings import Finding
-from sqkit.labels import Lang, Text, definition_link, interval, join, number, phrase, raw
+from sqkit.labels import Lang, Text, definition_link, fixed, interval, number, phrase, raw
 from sqkit.loyalty import activation, audit, benefits, critical, grades, incentives, points, rules, rules_view
+from sqkit.loyalty import decisions_view as decisions
 from sqkit.loyalty import grades_view as tiers
 from sqkit.loyalty import points_view as view
+from sqkit.loyalty.decisions_view import HELD_OUT
 from sqkit.loyalty.grades_view import price
 from sqkit.reading import Reading
 
@@ -29,6 +31,7 @@ __all__ = [
     "three_sentences",
 ]
 
+CLAIMED_POINT = 1_500  # the critical point of S3.8
 SHOWN = [
     "grade_threshold", "grade_members", "grade_sales_share", "grade_stay", "benefit_cost", "benefit_member_cost", "benefit_margin_share",
     "benefit_break_even", "points_issuance", "points_count", "points_redemption", "points_owed_share", "points_liability", "points_promotion_cost",
@@ -115,95 +118,99 @@ def three_sentences(d: Design, lang: Lang) -> list[Text]:
 
 
 def _what(d: Design, lang: Lang) -> Text:
-    parts = [tiers.grade_title(d.reading, d.scheme, lang)]
-    if not d.scheme.reason and (present := tiers.present_text(d.scheme, lang)) is not None:
-        parts.append(present)
-    if not d.points.reason:
-        parts.append(view.economy_title(d.reading, d.points, lang))
-    elif d.scheme.reason == "":
-        parts.append(phrase("loyalty_what_no_points", lang))
-    return join([labels.sentence(p, lang) for p in parts], lang, "sentence_separator")
+    if d.scheme.reason:
+        return labels.sentence(tiers.grade_title(d.reading, d.scheme, lang), lang)
+    both = d.scheme.grades.iloc[:2]
+    told = {g: price(f, "grade_threshold", d.reading, lang) for g, f in zip(("platinum", "gold"), d.scheme.fen, strict=True)}
+    return labels.sentence(
+        phrase("loyalty_what", lang, **told, part=number(both["share"].sum(), "grade_members", "share", lang),
+               sales=number(both["sales_share"].sum(), "grade_sales_share", "share", lang)), lang)  # fmt: skip
 
 
 def _why(d: Design, lang: Lang) -> Text:
-    if d.critical.reason == "no_ledger":
-        near = d.scheme.thresholds["n_near"].sum() if not d.scheme.reason else 0
+    c, made = d.critical, d.points.redemption
+    if c.reason == "no_ledger":
+        near = _n_near(d)
         key = "loyalty_why_near" if near else "loyalty_why_untold"
         return labels.sentence(phrase(key, lang, n=number(near, "grade_members", "count", lang)), lang)
-    parts = [view.curve_title(d.critical, lang)]
-    if d.points.redemption is not None:
-        parts.append(view.cohort_title(d.points, lang))
-    return join([labels.sentence(p, lang) for p in parts], lang, "sentence_separator")
+    if not c.is_found:
+        return labels.sentence(view.curve_title(c, lang), lang)
+    point = number(c.value, "critical_points", "count", lang)
+    if made is None or not made.enough:
+        return labels.sentence(phrase("loyalty_why_point", lang, point=point), lang)
+    rest = number(1 - made.value, "points_redemption", "share", lang)
+    return labels.sentence(phrase("loyalty_why_both", lang, point=point, rest=rest), lang)
+
+
+def _n_near(d: Design) -> int:
+    return int(d.scheme.thresholds["n_near"].sum()) if not d.scheme.reason else 0
 
 
 def _todo(d: Design, lang: Lang) -> Text:
-    parts = []
-    near = d.groups[d.groups["group"].isin(["C", "D"])] if len(d.groups) else d.groups
-    if len(near):
-        gap = float((near["gap"] * near["n"]).sum() / near["n"].sum())
-        parts.append(
-            phrase(
-                "loyalty_do_near",
-                lang,
-                n=number(int(near["n"].sum()), "grade_members", "count", lang),
-                gap=number(gap, "critical_points", "count", lang),
-            )
-        )
-    if not d.changes["asked"].reason:
-        parts.append(phrase("loyalty_do_change", lang, finding=rules_view.change_title(d.reading, d.changes["asked"], lang)))
-    if not parts:
-        parts.append(phrase("loyalty_do_start" if not d.scheme.reason else "loyalty_do_untold", lang))
-    return join([labels.sentence(p, lang) for p in parts], lang, "sentence_separator")
+    told = {"share": fixed(f"{HELD_OUT:.0%}")}
+    if near := decisions.near_point(d.groups):
+        key, told["n"] = "loyalty_do_points", number(near[0], "grade_members", "count", lang)
+        told["gap"] = number(near[1], "critical_points", "count", lang)
+    elif _n_near(d):
+        key, told["n"] = "loyalty_do_grades", number(_n_near(d), "grade_members", "count", lang)
+    else:
+        key, told = ("loyalty_do_start" if not d.scheme.reason else "loyalty_do_untold"), {}
+    return labels.sentence(phrase(key, lang, **told), lang)
 
 
 def strip(d: Design, lang: Lang) -> list[dict[str, object]]:
     """Return the KPI strip's cards: what there is."""
     r, cards = d.reading, []
 
-    def card(metric: str, name: str, value: Text, span: Text | None, enough: bool = True) -> None:
+    def card(
+        metric: str, name: str, value: Text, span: Text | None, verdict: str = "loyalty_told", reference: Text | None = None
+    ) -> None:
         told = phrase("ci", lang, level=labels.fixed("95%"), interval=span) if span is not None else None
         cards.append({
             "name": definition_link(metric, phrase(name, lang)), "value": value, "interval": told, "window": None, "change": None,
-            "reference": None, "verdict": "no_reference" if enough else "not_enough_data", "series": (),
+            "reference": reference, "verdict": verdict, "series": (),
         })  # fmt: skip
 
-    if not d.scheme.reason:
-        for line in d.scheme.thresholds.itertuples(index=False):
-            span = (
-                interval(line.low_fen / 100, line.high_fen / 100, "grade_threshold", "price", lang, r.currency)
-                if not line.is_chosen
-                else None
-            )
-            card("grade_threshold", f"loyalty_card_{line.grade}", price(line.fen, "grade_threshold", r, lang), span)
+    for line in d.scheme.thresholds.itertuples(index=False) if not d.scheme.reason else ():
+        made = price(line.fen, "grade_threshold", r, lang)
+        if line.is_chosen:
+            card("grade_threshold", f"loyalty_card_{line.grade}", made, None)
+            continue
+        span = interval(line.low_fen / 100, line.high_fen / 100, "grade_threshold", "price", lang, r.currency)
+        top = phrase("loyalty_ref_top", lang, share=fixed(f"{line.share:.0%}"))
+        card("grade_threshold", f"loyalty_card_{line.grade}", made, span, "loyalty_claim", top)
     if not d.benefits.reason:
-        card("benefit_cost", "loyalty_card_benefits", price(d.benefits.cost_fen, "benefit_cost", r, lang, "money"), None)
+        cost, before = d.benefits.cost_fen, d.benefits.previous_fen
+        ago = phrase("loyalty_ref_last_year", lang, value=price(before, "benefit_cost", r, lang, "money")) if before else None
+        verdict = "loyalty_told" if not before or cost == before else "loyalty_more" if cost > before else "loyalty_less"
+        card("benefit_cost", "loyalty_card_benefits", price(cost, "benefit_cost", r, lang, "money"), None, verdict, ago)
     if d.points.redemption is not None:
-        made = d.points.redemption
+        made, past = d.points.redemption, d.points.cohorts
+        each = [number(v, "points_redemption", "share", lang) for v in past["share"].tail(3)]
+        ago = phrase("loyalty_ref_cohort", lang, values=labels.join(each, lang)) if len(past) > 1 else None
+        span = interval(made.low, made.high, "points_redemption", "share", lang)
+        value = number(made.value, "points_redemption", "share", lang)
         card(
-            "points_redemption",
-            "loyalty_card_redemption",
-            number(made.value, "points_redemption", "share", lang),
-            interval(made.low, made.high, "points_redemption", "share", lang),
-            made.enough,
+            "points_redemption", "loyalty_card_redemption", value, span, "loyalty_told" if made.enough else "not_enough_data", ago
         )
     owed = d.points.liability_fen
     if owed.value == owed.value:
+        face = phrase("loyalty_ref_face", lang, value=price(d.points.face_fen, "points_liability", r, lang, "money"))
+        span = interval(owed.low / 100, owed.high / 100, "points_liability", "money", lang, r.currency)
         card(
             "points_liability",
             "loyalty_card_liability",
             price(owed.value, "points_liability", r, lang, "money"),
-            interval(owed.low / 100, owed.high / 100, "points_liability", "money", lang, r.currency),
+            span,
+            reference=face,
         )
-    if d.critical.reason not in ("", "no_ledger"):
-        card("critical_points", "loyalty_card_critical", raw("–"), None, False)
-    elif d.critical.is_found:
-        c = d.critical
-        card(
-            "critical_points",
-            "loyalty_card_critical",
-            number(c.value, "critical_points", "count", lang),
-            interval(c.low, c.high, "critical_points", "count", lang),
-        )
+    c = d.critical
+    if c.is_found:
+        verdict = "above" if c.low > CLAIMED_POINT else "below" if c.high < CLAIMED_POINT else "not_distinguishable"
+        card("critical_points", "loyalty_card_critical", number(c.value, "critical_points", "count", lang),
+             interval(c.low, c.high, "critical_points", "count", lang), verdict, phrase("loyalty_ref_point", lang, n=fixed(f"{CLAIMED_POINT:,}")))  # fmt: skip
+    elif c.reason != "no_ledger":
+        card("critical_points", "loyalty_card_critical", raw("–"), None, "not_enough_data")
     return cards
 
 
@@ -242,6 +249,7 @@ def findings(d: Design) -> list[Finding]:
                 value=row["more"] / 100, low=row["more_low"] / 100, high=row["more_high"] / 100)  # fmt: skip
     signs = {
         "yes": "signal",
+        "circular": "no_reference",
         "no": "signal",
         "cannot_tell": "no_signal",
         "few": "not_enough_data",
@@ -259,7 +267,7 @@ def sheets(d: Design, lang: Lang) -> Mapping[str, pd.DataFrame]:
     changes = [c.lines.assign(rules=key) for key, c in d.changes.items() if len(c.lines)]
     lines = pd.concat(changes, ignore_index=True) if changes else pd.DataFrame()
     if len(lines):
-        money = lines["line"].isin(["points_cost", "benefit_cost", "discount_cost", "total_cost", "liability"])
+        money = lines["line"].isin(rules_view.MONEY)
         numbers = ["now", "then", "low", "high", "more", "more_low", "more_high"]
         lines.loc[money, numbers] = lines.loc[money, numbers] / 100
     frames = {

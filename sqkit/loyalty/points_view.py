@@ -14,7 +14,7 @@ from sqkit.reading import Reading
 
 __all__ = [
     "ECONOMY_COLUMNS", "GROUP_COLUMNS", "calendar_note", "calendar_rows", "calendar_title", "cohort_note", "cohort_rows", "cohort_title", "curve_note",
-    "curve_rows", "curve_title", "economy_notes", "economy_rows", "economy_title", "group_notes", "group_rows", "point_label", "untold_calendar",
+    "curve_rows", "curve_title", "economy_notes", "economy_rows", "economy_title", "group_columns", "group_notes", "group_rows", "point_label", "untold_calendar",
     "untold_cohorts", "untold_curve", "untold_points",
 ]  # fmt: skip
 
@@ -319,6 +319,12 @@ def group_rows(groups: pd.DataFrame, lang: Lang) -> list[dict[str, Text]]:
             "soon": number(row.expiring_90d, "points_count", "count", lang),
         })  # fmt: skip
     return rows
+
+
+def group_columns(groups: pd.DataFrame) -> dict[str, str]:
+    """Return the columns of the groups' table, without the one on expiry where nothing expires."""
+    is_due = len(groups) and groups["expiring_90d"].any()
+    return {k: v for k, v in GROUP_COLUMNS.items() if k != "soon" or is_due}
 
 
 def group_notes(groups: pd.DataFrame, lang: Lang) -> list[Text]:

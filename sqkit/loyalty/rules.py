@@ -15,9 +15,11 @@ import numpy as np
 import pandas as pd
 
 from sqkit.errors import InputError, unknown
+from sqkit.loyalty import bill as bills
 from sqkit.loyalty import ledger as book
 from sqkit.loyalty import points as economics
 from sqkit.loyalty.benefits import benefits
+from sqkit.loyalty.bill import rank_sql
 from sqkit.loyalty.grades import GRADES, YEAR, checked, present_sql, scheme, spent_table
 from sqkit.reading import Reading, remembered
 
@@ -25,7 +27,8 @@ __all__ = ["LINES", "VALIDITY", "Change", "Rules", "change", "present_rules", "v
 
 VALIDITY = ("as_now", "calendar_year", "calendar_next", "days_365")
 LINES = (
-    "points_cost", "benefit_cost", "discount_cost", "total_cost", "liability", "issued", "redeemed", "expired", "outstanding",
+    "points_cost", "rise_cost", "head_cost", "discount_cost", "total_cost", "later_cost", "liability", "issued", "redeemed", "expired",
+    "outstanding",
 )  # fmt: skip
 RESAMPLES = 400
 
@@ -91,12 +94,19 @@ class Change:
         '' or ``no_orders``, ``no_scheme`` (neither points nor grades nor benefits: nothing to compare with).
     lines : DataFrame
         Per line of :data:`LINES` that can be told: ``line, now, then, low, high`` (90%), ``more, more_low, more_high`` (then less now,
-        90%, both over the same resampled groups). Money in fen; issued, redeemed, expired, outstanding in points.
+        90%, both over the same resampled groups). Money in fen; issued, redeemed, expired, outstanding in points. ``rise_cost`` (gifts
+        at rises of grade) and ``total_cost`` are those of the first year, with everybody's rise at the switch; ``later_cost``: the whole
+        of a year after it, then against now.
     movers : DataFrame
         ``grade_up, grade_down, grade_same`` and ``points_richer, points_poorer`` (usable points worth at least 1 yuan more or
         less): ``kind, n``.
     heads : DataFrame
-        ``grade, now, then``: heads per grade (present grades matched by the order of their spend).
+        ``grade, now, then``: heads per grade (present grades matched by the order of their spend); ``at_once``: rises to the grade at
+        the switch; ``rises_now, rises_then``: rises in a usual year (then: as now with less than two years of orders).
+    bill : Bill or None
+        What rises and heads cost (:class:`sqkit.loyalty.bill.Bill`).
+    knows_rises : bool
+        Whether ``rises_then`` is measured.
     has_points, has_grades : bool
     """
 
@@ -107,6 +117,8 @@ class Change:
     heads: pd.DataFrame = field(default_factory=pd.DataFrame)
     has_points: bool = False
     has_grades: bool = False
+    bill: bills.Bill | None = None
+    knows_rises: bool = False
 
 
 @remembered
@@ -197,10 +209,12 @@ def _by_shard(reading: Reading, table: str) -> np.ndarray:
 def change(reading: Reading, rules: Rules, value_points: float = economics.VALUE_POINTS) -> Change:
     """Replay the last year under new rules; `value_points` is what a point is worth now.
 
-    Points cost: points redeemed x value x product cost rate. Benefit cost: heads on the reading's day x cost a member and year in
-    the grade, as now or as budgeted. Discount cost: share x sales of the grade, as bought. Liability as in
+    Points cost: points redeemed x value x product cost rate. Gifts at a rise of grade: once for each member whom the switch lifts, and
+    for the rises of a usual year (members whose year's spend stands in a higher grade than the year's before; needs two years of
+    orders), x cost of a rise. Other benefits: heads on the reading's day x cost a head and year (see :mod:`sqkit.loyalty.bill`). A budget
+    a member and year stands for both. Discount cost: share x sales of the grade, as bought. Liability as in
     :func:`sqkit.loyalty.points.points`, its expected share moved with the share redeemed in the replay. Intervals (90%): whole
-    clusters resampled, cost rate drawn, the response drawn evenly over its range. More sales because of better rules are not
+    clusters resampled, cost rate and benefit rates drawn, the response drawn evenly over its range. More sales because of better rules are not
     counted: that takes a test. Sources: S3.4, S3.5.
     """
     drawn = scheme(reading, rules.platinum_fen, rules.gold_fen)
@@ -220,16 +234,29 @@ def change(reading: Reading, rules: Rules, value_points: float = economics.VALUE
         sides, moved = _points_sides(reading, rules, value_points, weight, rng)
         movers += moved
     heads, spend = _heads(reading, drawn.fen, rules.keeps_grades)
-    each = _benefit_each(given)
-    sides["benefit_cost"] = tuple(weight @ np.nansum(heads[s] * np.array(c, float), axis=1) for s, c in (
-        ("now", each), ("then", [e if b is None else b for e, b in zip(each, rules.benefit_fen, strict=True)])))  # fmt: skip
+    told, budget = bills.bill(reading), rules.benefit_fen
+    rise, head = bills.drawn(told, rng, RESAMPLES)
+    rise_then, head_then = rise.copy(), head.copy()
+    for i, fen in enumerate(budget):
+        if fen is not None:
+            rise_then[:, i], head_then[:, i] = 0.0, fen
+    usual = {"now": bills.rises_by_shard(reading)}
+    measured = None if rules.keeps_grades else _usual_rises(reading, drawn.fen)
+    usual["then"] = usual["now"] if measured is None else measured
+    later = tuple((weight @ usual[s] * c).sum(axis=1) for s, c in (("now", rise), ("then", rise_then)))
+    sides["rise_cost"] = later[0], later[1] + (weight @ heads["up"] * rise_then).sum(axis=1)
+    sides["head_cost"] = tuple((weight @ heads[s] * c).sum(axis=1) for s, c in (("now", head), ("then", head_then)))
     sides["discount_cost"] = np.zeros(len(weight)), weight @ (spend * np.array(rules.discount)).sum(axis=1)
-    parts = [sides[k] for k in ("points_cost", "benefit_cost", "discount_cost") if k in sides]
+    parts = [sides[k] for k in ("points_cost", "rise_cost", "head_cost", "discount_cost") if k in sides]
     sides["total_cost"] = sum(p[0] for p in parts), sum(p[1] for p in parts)
+    sides["later_cost"] = sides["total_cost"][0], sides["total_cost"][1] - sides["rise_cost"][1] + later[1]
     whole = {s: h.sum(axis=0) for s, h in heads.items()}
-    frame = pd.DataFrame({"grade": GRADES, "now": whole["now"].astype(int), "then": whole["then"].astype(int)})
+    frame = pd.DataFrame({"grade": GRADES, "now": whole["now"].astype(int), "then": whole["then"].astype(int), "at_once": whole["up"].astype(int),
+                          "rises_now": usual["now"].sum(axis=0), "rises_then": usual["then"].sum(axis=0)})  # fmt: skip
     lines = pd.DataFrame([_line(k, *sides[k]) for k in LINES if k in sides])
-    return Change("", rules, lines, pd.DataFrame(movers, columns=["kind", "n"]), frame, has_points, has_grades)
+    return Change(
+        "", rules, lines, pd.DataFrame(movers, columns=["kind", "n"]), frame, has_points, has_grades, told, measured is not None
+    )
 
 
 def _line(key: str, now: np.ndarray, then: np.ndarray) -> dict[str, float | str]:
@@ -283,18 +310,6 @@ def _points_sides(
     return made, [("points_richer", richer), ("points_poorer", poorer)]
 
 
-def _ranks(reading: Reading) -> dict[str, str]:
-    """Return which of the three grades each present grade stands for, by the order of their mean spend."""
-    present = scheme(reading).present
-    order = list(present["now"]) if len(present) else []
-    return {name: GRADES[min(i, 2)] if len(order) > 2 or i == 0 else "ordinary" for i, name in enumerate(order)}
-
-
-def _rank_sql(reading: Reading, column: str) -> str:
-    cases = " ".join(f"WHEN '{str(k).replace(chr(39), chr(39) * 2)}' THEN '{v}'" for k, v in _ranks(reading).items())
-    return f"CASE {column} {cases} ELSE 'ordinary' END" if cases else "'ordinary'"
-
-
 def _then_sql(fen: tuple[int, int]) -> str:
     spend = "coalesce(s.spend_fen, 0)"
     return f"CASE WHEN s.is_account THEN 'ordinary' WHEN {spend} >= {fen[0]} THEN 'platinum' WHEN {spend} >= {fen[1]} THEN 'gold' ELSE 'ordinary' END"
@@ -303,10 +318,10 @@ def _then_sql(fen: tuple[int, int]) -> str:
 def _both(reading: Reading, fen: tuple[int, int], keeps: bool) -> str:
     day: date = reading.as_of
     days = scheme(reading).days
-    then = _rank_sql(reading, "p.grade") if keeps else _then_sql(fen)
+    then = rank_sql(reading, "p.grade") if keeps else _then_sql(fen)
     present = f"LEFT JOIN ({present_sql(day)}) AS p ON p.member_id = m.member_id"
     return f"""
-        SELECT m.member_id, m.cluster_id, {_rank_sql(reading, "p.grade")} AS now, {then} AS then, coalesce(s.spend_fen, 0) AS spend_fen
+        SELECT m.member_id, m.cluster_id, {rank_sql(reading, "p.grade")} AS now, {then} AS then, coalesce(s.spend_fen, 0) AS spend_fen
         FROM member_facts AS m {present} LEFT JOIN {spent_table(reading, day, days)} AS s ON s.member_id = m.member_id"""
 
 
@@ -319,27 +334,34 @@ def _grade_moves(reading: Reading, fen: tuple[int, int], keeps: bool) -> list[tu
 
 
 def _heads(reading: Reading, fen: tuple[int, int], keeps: bool) -> tuple[dict[str, np.ndarray], np.ndarray]:
-    """Return heads by shard and grade, now and under the thresholds, and the year's sales by shard and grade under them."""
+    """Return heads by shard and grade, now, then and lifted to it, and the year's sales by shard and grade under the thresholds."""
     rows = reading.engine.execute(f"""
         SELECT CAST(hash(cluster_id) % {economics.SHARDS} AS INTEGER) AS shard, now, "then", count(*) AS n, CAST(sum(spend_fen) AS DOUBLE) AS spend
         FROM ({_both(reading, fen, keeps)}) GROUP BY ALL""").fetchall()
-    heads, spend = (
-        {"now": np.zeros((economics.SHARDS, 3)), "then": np.zeros((economics.SHARDS, 3))},
-        np.zeros((economics.SHARDS, 3)),
-    )
+    heads, spend = {k: np.zeros((economics.SHARDS, 3)) for k in ("now", "then", "up")}, np.zeros((economics.SHARDS, 3))
     for shard, now, then, n, money in rows:
         heads["now"][shard, GRADES.index(now)] += n
         heads["then"][shard, GRADES.index(then)] += n
+        if GRADES.index(then) < GRADES.index(now):
+            heads["up"][shard, GRADES.index(then)] += n
         spend[shard, GRADES.index(then)] += money
     return heads, spend
 
 
-def _benefit_each(given) -> list[float]:
-    """Return what benefits cost a member and year now, per grade by order of spend; 0 where nothing is known."""
-    if given.reason:
-        return [0.0, 0.0, 0.0]
-    rows = given.by_grade[~given.by_grade["grade"].isin(["none"])]
-    if len(rows) == 1:
-        return [float(rows["cost_member_fen"].iloc[0])] * 3
-    each = rows["cost_member_fen"].fillna(0.0).to_numpy(float)
-    return [float(each[0]), float(each[1]) if len(each) > 2 else float(each[-1]), float(each[-1])]
+def _usual_rises(reading: Reading, fen: tuple[int, int]) -> np.ndarray | None:
+    """Return members whose year's spend stands in a higher grade than the year's before, by shard and grade; None with under two years."""
+    before = reading.as_of - timedelta(days=YEAR)
+    if (before - reading.source.first_day).days + 1 < YEAR:
+        return None
+    a, b = spent_table(reading, reading.as_of, YEAR), spent_table(reading, before, YEAR)
+    place = (
+        f"CASE WHEN coalesce({{}}.spend_fen, 0) >= {fen[0]} THEN 2 WHEN coalesce({{}}.spend_fen, 0) >= {fen[1]} THEN 1 ELSE 0 END"
+    )
+    rows = reading.engine.execute(f"""
+        SELECT CAST(hash(s.cluster_id) % {economics.SHARDS} AS INTEGER) AS shard, {place.format("s", "s")} AS now, count(*) AS n
+        FROM {a} AS s LEFT JOIN {b} AS p ON p.member_id = s.member_id
+        WHERE NOT s.is_account AND {place.format("s", "s")} > {place.format("p", "p")} GROUP BY ALL""").fetchall()
+    made = np.zeros((economics.SHARDS, 3))
+    for shard, now, n in rows:
+        made[shard, 2 - now] += n
+    return made

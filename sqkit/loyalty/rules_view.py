@@ -10,17 +10,18 @@ from sqkit import labels
 from sqkit.labels import Lang, Text, constants, fixed, interval, number, phrase, raw
 from sqkit.loyalty import audit as audits
 from sqkit.loyalty import incentives
-from sqkit.loyalty.grades_view import price
+from sqkit.loyalty.benefits import benefits, cost_rate
+from sqkit.loyalty.grades_view import name_of, price
 from sqkit.loyalty.rules import Change, Rules
 from sqkit.reading import Reading
 
 __all__ = [
     "AUDIT_COLUMNS", "CHANGE_COLUMNS", "INCENTIVE_COLUMNS", "LINE_COLUMNS", "audit_notes", "audit_rows", "audit_title", "change_notes", "change_rows",
-    "change_title", "incentive_note", "incentive_rows", "incentive_title", "line_rows", "matrix_rows", "rules_text", "untold_change",
+    "change_title", "incentive_note", "incentive_rows", "incentive_title", "line_rows", "matrix_rows", "payback", "payback_title", "rules_text", "untold_change",
 ]  # fmt: skip
 
 CHANGE_COLUMNS = {
-    "what": "loyalty_col_change", "total": "loyalty_col_total", "more": "loyalty_col_more", "liability": "loyalty_col_liability",
+    "what": "loyalty_col_change", "total": "loyalty_col_total", "more": "loyalty_col_more", "later": "loyalty_col_later", "liability": "loyalty_col_liability",
     "moved": "loyalty_col_moved", "purse": "loyalty_col_purse",
 }  # fmt: skip
 LINE_COLUMNS = {
@@ -45,7 +46,8 @@ INCENTIVE_COLUMNS = {
     "each": "loyalty_col_use",
     "cost": "loyalty_col_cost",
 }
-_MONEY = ("points_cost", "benefit_cost", "discount_cost", "total_cost", "liability")
+ASKED = ("ask", "few", "cannot_tell")  # verdicts that leave a test to people
+MONEY = ("points_cost", "rise_cost", "head_cost", "discount_cost", "total_cost", "later_cost", "liability")
 
 
 def _line(made: Change, name: str) -> pd.Series | None:
@@ -96,7 +98,7 @@ def change_rows(reading: Reading, made: Mapping[str, Change], lang: Lang) -> lis
     """Return changes side by side as table rows."""
     rows = []
     for change in made.values():
-        total, owed = _line(change, "total_cost"), _line(change, "liability")
+        total, later, owed = (_line(change, k) for k in ("total_cost", "later_cost", "liability"))
         if total is None:
             continue
         kinds = change.movers.set_index("kind")["n"] if len(change.movers) else {}
@@ -104,6 +106,7 @@ def change_rows(reading: Reading, made: Mapping[str, Change], lang: Lang) -> lis
             "what": rules_text(reading, change.rules, lang),
             "total": phrase("loyalty_spread", lang, value=_amount(total["then"], reading, lang), interval=_span(total["low"], total["high"], reading, lang)),
             "more": _more(total, reading, lang),
+            "later": _more(later, reading, lang),
             "liability": _more(owed, reading, lang) if owed is not None else raw("–"),
             "moved": _pair("loyalty_pair_moved", kinds, ("grade_up", "grade_down"), lang),
             "purse": _pair("loyalty_pair_purse", kinds, ("points_richer", "points_poorer"), lang),
@@ -126,35 +129,66 @@ def _pair(key: str, kinds: object, names: tuple[str, str], lang: Lang) -> Text:
 
 
 def change_title(reading: Reading, made: Change, lang: Lang) -> Text:
-    """Return the finding on the rules of the report's parameters."""
-    total = _line(made, "total_cost")
+    """Return the finding on the rules of the report's parameters: the first year and those after it."""
+    total, later = _line(made, "total_cost"), _line(made, "later_cost")
     if total is None:
         return phrase("loyalty_title_change_untold", lang)
-    told = {
-        "more": _amount(abs(total["more"]), reading, lang),
-        "now": _amount(total["now"], reading, lang),
-        "then": _amount(total["then"], reading, lang),
-    }
-    if total["more_low"] > 1:
-        return phrase(
-            "loyalty_title_change_dearer", lang, **told, interval=_span(total["more_low"], total["more_high"], reading, lang)
-        )
-    if total["more_high"] < -1:
-        return phrase(
-            "loyalty_title_change_cheaper", lang, **told, interval=_span(-total["more_high"], -total["more_low"], reading, lang)
-        )
+    low, high = total["more_low"], total["more_high"]
+    if low <= 1 and high >= -1:
+        return phrase("loyalty_title_change_same", lang, interval=_span(low, high, reading, lang, signed=True))
+    key = "loyalty_title_change_dearer" if low > 1 else "loyalty_title_change_cheaper"
+    told = {"first": _amount(abs(total["more"]), reading, lang), "later": _later(later, reading, lang)}
+    up, head = _line(made, "rise_cost"), _line(made, "head_cost")
+    if max(abs(up["more"]), abs(head["more"])) < 100:
+        ends = (low, high) if low > 1 else (-high, -low)
+        return phrase(key, lang, **told, interval=_span(*ends, reading, lang))
     return phrase(
-        "loyalty_title_change_same", lang, interval=_span(total["more_low"], total["more_high"], reading, lang, signed=True)
-    )
+        f"{key}_gifts", lang, **told, up=_amount(up["more"], reading, lang, signed=True), birthday=_amount(head["more"], reading, lang, signed=True),
+        head=phrase("loyalty_head_birthday" if _is_birthday(made) else "loyalty_head_other", lang),
+    )  # fmt: skip
+
+
+def _later(line: pd.Series, reading: Reading, lang: Lang) -> Text:
+    sign = "more" if line["more_low"] > 1 else "less" if line["more_high"] < -1 else "same"
+    told = {} if sign == "same" else {"more": _amount(abs(line["more"]), reading, lang)}
+    return phrase(f"loyalty_later_{sign}", lang, **told)
+
+
+def _is_birthday(made: Change) -> bool:
+    if made.bill is None or any(b is not None for b in made.rules.benefit_fen):
+        return False
+    per_head = made.bill.kinds.loc[~made.bill.kinds["is_rise"], "kind"]
+    return bool(len(per_head)) and all("birthday" in k for k in per_head)
+
+
+def payback(reading: Reading, made: Change) -> tuple[float, float, float] | None:
+    """Return sales that earn the first year's cost back, margin and cost (fen); None where it costs no more or margins are unknown."""
+    total, rate = _line(made, "total_cost"), cost_rate(reading)
+    if total is None or total["more_low"] <= 1 or rate is None or rate.value >= 1:
+        return None
+    return total["more"] / (1 - rate.value), 1 - rate.value, total["more"]
+
+
+def payback_title(reading: Reading, made: Change, lang: Lang) -> Text | None:
+    """Return whether the change is worth it: how many more sales cover its first year."""
+    total, told = _line(made, "total_cost"), payback(reading, made)
+    if total is None:
+        return None
+    if told is None:
+        key = "loyalty_title_payback_saves" if total["more_low"] <= 1 else "loyalty_title_payback_none"
+        return phrase(key, lang, **({} if total["more_low"] <= 1 else {"cost": _amount(total["more"], reading, lang)}))
+    sales, margin, cost = told
+    return phrase("loyalty_title_payback", lang, sales=_amount(sales, reading, lang), margin=number(margin, "benefit_margin_share", "share", lang),
+                  cost=_amount(cost, reading, lang))  # fmt: skip
 
 
 def line_rows(reading: Reading, made: Change, lang: Lang) -> list[dict[str, Text]]:
     """Return one change line by line."""
     rows = []
     for row in made.lines.itertuples(index=False):
-        if row.line == "discount_cost" and not row.then:
+        if row.line in ("discount_cost", "rise_cost", "head_cost") and not row.then and not row.now:
             continue
-        if row.line in _MONEY:
+        if row.line in MONEY:
             now, then = _amount(row.now, reading, lang), _amount(row.then, reading, lang)
             span, more = _span(row.low, row.high, reading, lang), _more(pd.Series(row._asdict()), reading, lang)
         else:
@@ -169,16 +203,42 @@ def line_rows(reading: Reading, made: Change, lang: Lang) -> list[dict[str, Text
     return rows
 
 
-def change_notes(made: Change, lang: Lang) -> list[Text]:
-    """Return what the replay assumes."""
+def change_notes(reading: Reading, made: Change, lang: Lang) -> list[Text]:
+    """Return what the replay assumes, how benefits are billed, and why benefits now are not those paid last year."""
     if made.reason:
         return []
-    low, high = (fixed(f"{v:g}") for v in made.rules.response)
-    rows = [phrase("loyalty_note_replay", lang)]
+    rows, told = [phrase("loyalty_note_replay", lang)], made.bill
     if made.has_points:
-        rows.append(phrase("loyalty_note_response", lang, low=low, high=high))
-    rows.append(phrase("loyalty_note_upgrade", lang))
+        rows.append(
+            phrase(
+                "loyalty_note_response",
+                lang,
+                **{k: _answer(v, lang) for k, v in zip(("low", "high"), made.rules.response, strict=True)},
+            )
+        )
+    if told is None:
+        return rows
+    paid = price(benefits(reading).cost_fen, "benefit_cost", reading, lang, "money")
+    rows += [phrase("loyalty_note_now", lang, paid=paid), phrase("loyalty_note_upgrade", lang)]
+    up = {
+        k: number(int(made.heads[c].sum()), "grade_members", "count", lang)
+        for k, c in (("n", "at_once"), ("then", "rises_then"), ("now", "rises_now"))
+    }
+    if made.rules.keeps_grades or not told.kinds["is_rise"].any():
+        return rows
+    rows.append(phrase("loyalty_note_rises" if made.knows_rises else "loyalty_note_rises_untold", lang, **up))
+    thin = [g for g, own in zip(told.head["grade"], told.head["is_own"], strict=True) if not own and made.has_grades]
+    for key, grades in (("loyalty_note_thin", thin), ("loyalty_note_gift_unknown", told.unknown)):
+        if grades:
+            rows.append(phrase(key, lang, grades=labels.join([name_of(g, lang) for g in grades], lang)))
     return rows
+
+
+def _answer(power: float, lang: Lang) -> Text:
+    """Say by how much redemptions grow where a point is worth twice as much."""
+    if power in (0, 1):
+        return phrase("loyalty_answer_double" if power else "loyalty_answer_same", lang)
+    return phrase("loyalty_answer_times", lang, n=fixed(f"{2**power:.2g}"))
 
 
 def untold_change(made: Change, lang: Lang) -> tuple[Text, Text, Text] | None:
@@ -201,7 +261,7 @@ def audit_rows(reading: Reading, made: pd.DataFrame, lang: Lang) -> list[dict[st
             "test": constants(record[lang]), "verdict": phrase(f"loyalty_audit_{row.verdict}", lang), "value": _sign(row, lang),
             "measure": constants(record[f"measure_{lang}"]) if row.verdict != "ask" else raw("–"),
             "n": number(row.n, "audit_sign", "count", lang) if row.n == row.n else raw("–"),
-            "ask": constants(record[f"ask_{lang}"]) if row.verdict in ("ask", "few", "cannot_tell") else raw("–"),
+            "ask": constants(record[f"ask_{lang}"]) if row.verdict in ASKED else raw("–"),
         })  # fmt: skip
     return rows
 
@@ -228,16 +288,14 @@ def _sign(row: object, lang: Lang) -> Text:
 
 
 def audit_title(made: pd.DataFrame, lang: Lang) -> Text:
-    """Return how many tests show a good sign, a bad one, none, and how many only people can answer."""
+    """Return how many tests show what, without those that none shows."""
     n = made["verdict"].value_counts()
-    yes, no, ask = int(n.get("yes", 0)), int(n.get("no", 0)), int(n.get("ask", 0))
-    if ask == len(made):
+    people = sum(int(n.get(v, 0)) for v in ASKED)
+    if people == len(made) == int(n.get("ask", 0)):
         return phrase("loyalty_title_audit_ask", lang)
-    told = {
-        k: number(v, "audit_sign", "count", lang)
-        for k, v in (("yes", yes), ("no", no), ("ask", ask), ("open", len(made) - yes - no - ask))
-    }
-    return phrase("loyalty_title_audit", lang, **told)
+    counts = {v: int(n.get(v, 0)) for v in ("yes", "no", "circular", "no_reference")} | {"people": people}
+    parts = [phrase(f"loyalty_audit_n_{k}", lang, n=number(v, "audit_sign", "count", lang)) for k, v in counts.items() if v]
+    return phrase("loyalty_title_audit", lang, parts=labels.join(parts, lang))
 
 
 def audit_notes(lang: Lang) -> list[Text]:

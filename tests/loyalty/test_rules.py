@@ -55,7 +55,8 @@ def test_what_must_hold_whatever_the_data(lines):
     shorter = lines(keeps_grades=True, validity="calendar_year")
     assert shorter["expired"]["then"] > now["expired"]["now"] and shorter["outstanding"]["then"] < now["outstanding"]["now"]
     free = lines(keeps_grades=True, benefit_fen=(0.0, 0.0, 0.0), discount=(0.0, 0.0, 0.0))
-    assert free["benefit_cost"]["then"] == 0 and free["benefit_cost"]["more"] < 0
+    assert free["rise_cost"]["then"] == free["head_cost"]["then"] == 0 and free["head_cost"]["more"] < 0
+    assert free["total_cost"]["then"] == free["later_cost"]["then"] == free["points_cost"]["then"]
 
 
 def test_one_member_on_paper(store_home, in_store):
