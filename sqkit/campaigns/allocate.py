@@ -102,9 +102,12 @@ def refused(options: pd.DataFrame, limits: Limits) -> list[str]:
             found.append(f"{name} is {getattr(limits, name)}; allowed from 0.")
     for row in options.itertuples(index=False):
         where = f"{row.mechanic} for {row.segment}"
-        if not row.cost_fen >= 0:
-            found.append(f"{where}: the cost of a member and week is {row.cost_fen / 100:,.2f}; allowed from 0.")
-        if not row.n_members > 0:
+        if not 0 <= row.cost_fen < np.inf:
+            found.append(f"{where}: the cost of a member and week is {row.cost_fen / 100:,.2f}; allowed: a number from 0.")
+        for name in ("orders", "posts", "n_groups"):
+            if not 0 <= getattr(row, name, 0) < np.inf:
+                found.append(f"{where}: {name} is {getattr(row, name)}; allowed: a number from 0.")
+        if not 0 < row.n_members < np.inf:
             found.append(f"{where}: {row.n_members} members; allowed from 1.")
         if not np.isfinite(row.profit_fen):
             found.append(f"{where}: the expected profit is not a number.")

@@ -277,23 +277,24 @@ class World:
     def leave(self, week: int, hazard: np.ndarray) -> None:
         """Let members of groups leave with a chance (draws, cells or 1); what they would have ordered is missing from the next week.
 
-        How many leave is drawn over all cells; a member is then present with the product of the chances to stay, so that what a cell loses
-        is its expectation.
+        How many leave is drawn over all cells, of the members who are still there, so never more than there are; a member is then present
+        with the product of the chances to stay, so that what a cell loses is its expectation.
         """
         plan = self.plan
         risk = plan.n * plan.is_in_group
         if not risk.any():
             return
         if hazard.shape[1] == 1 and self.stay.shape[1] == 1:
-            present, chance = self.stay[:, 0] * risk.sum(), hazard[:, 0]
+            chance = hazard[:, 0]
             each = (self.level @ (risk * plan.rate)) / risk.sum()
         else:
             weight = np.broadcast_to(self.stay * risk, (self.draws, len(risk)))
-            present, going = weight.sum(1), weight * hazard
+            going = weight * hazard
             gone = going.sum(1)
-            chance = gone / np.maximum(present, 1e-12)
+            chance = gone / np.maximum(weight.sum(1), 1e-12)
             each = np.divide((going * self.level) @ plan.rate, gone, out=np.zeros(self.draws), where=gone > 0)
-        quits = self.rng.binomial(np.rint(present).astype(np.int64), np.minimum(chance, 1))
+        left = risk.sum() - self.lost.sum(1).astype(np.int64)
+        quits = self.rng.binomial(left, np.minimum(chance, 1))
         self.stay = self.stay * (1 - (hazard if plan.is_in_group.all() else hazard * plan.is_in_group))
         self.lost[:, week] += quits
         self.missing = self.missing + quits * each

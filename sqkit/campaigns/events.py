@@ -29,7 +29,8 @@ def uplift(world: World, turn: Turn, stage: Stage) -> None:
     known = world.memory.get((turn.index, "ordered"), np.zeros(world.draws))
     each = extra / present
     distinct = np.where(each > 0, -np.expm1(-each) / np.where(each > 0, each, 1), 1.0)
-    turn.fresh = world.rng.binomial(extra, np.clip((1 - known / present) * distinct, 0, 1)).astype(float)
+    fresh = world.rng.binomial(extra, np.clip((1 - known / present) * distinct, 0, 1))
+    turn.fresh = np.minimum(fresh, present - known).astype(float)  # no more than have not yet taken part
     world.memory[turn.index, "ordered"] = known + turn.fresh
     turn.extra = extra.astype(float)
     turn.acts = turn.extra.copy()

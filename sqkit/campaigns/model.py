@@ -132,7 +132,8 @@ class Constraints:
     Attributes
     ----------
     budget_fen : float
-        Rewards and contacts stop when it is spent; infinite for none.
+        Rewards and contacts stop when it is spent; infinite for none. Points that a points-threshold step lets members burn are owed
+        already and lie outside it: they are a cost of the forecast, so that its ``cost_fen`` may exceed the budget (a warning says so).
     posts_week : float
         Mass messages a group may get in a week; where infinite, the platform's cap at the plan's date (``has_message_cap``).
     stock_units : float

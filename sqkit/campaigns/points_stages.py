@@ -102,7 +102,9 @@ def letters(world: World, turn: Turn, stage: Stage) -> None:
         world.spend(turn.week, paid * fen)
         kept += got
     turn.acts, turn.extra, turn.fresh = kept.copy(), kept.copy(), kept.copy()
-    world.cost[:, turn.week] += kept * turn.read(stage, "points")
+    burnt = kept * turn.read(stage, "points")
+    world.cost[:, turn.week] += burnt
+    world.memory["burnt"] = world.memory.get("burnt", 0.0) + burnt
 
 
 def _moved(world: World, turn: Turn) -> np.ndarray | float:

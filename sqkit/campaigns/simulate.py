@@ -170,7 +170,8 @@ def _week(
     state.binds("cap", ((usual[:, None] + load > state.cap) & (load > 0)).any(1))
     confirmed = shared["confirmed_share"][:, None] if state.limits.has_confirmation else 1.0
     asked = usual[:, None] + load * kept * confirmed
-    factor = np.maximum(np.minimum(asked, state.cap) / usual[:, None], 1)
+    written = usual[:, None] > 0  # a cap of no posts at all leaves nothing to press with
+    factor = np.maximum(np.divide(np.minimum(asked, state.cap), usual[:, None], out=np.ones_like(asked), where=written), 1)
     state.dull = None
     settle(state, week, shared)
     running.sort(key=lambda row: not known[plan.steps[row[0]].mechanic].is_event)
@@ -192,6 +193,7 @@ def _forecast(state: World, shared: Mapping[str, np.ndarray], parameters: pd.Dat
     gone = value_of(state.rng, taken, shared["order_value_fen"], shared["order_value_cv"]) * (1 - shared["refund_share"])
     revenue, margin, cost = state.revenue - gone, state.margin - gone * shared["margin_share"], state.cost.sum(1)
     profit = margin - cost
+    state.binds("points", (cost > state.limits.budget_fen) & (state.memory.get("burnt", 0.0) > 0))
     roi = np.divide(profit, cost, out=np.full(state.draws, np.nan), where=cost > 0)
     draws = pd.DataFrame({
         "activated": state.activated, "orders": state.orders.sum(1) - taken, "revenue_fen": revenue, "margin_fen": margin,

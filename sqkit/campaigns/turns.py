@@ -8,8 +8,11 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from sqkit.campaigns.mechanics import Stage
+from sqkit.errors import InputError
 
-__all__ = ["Turn", "picked", "runs", "thin"]
+__all__ = ["MOST", "Turn", "picked", "runs", "thin"]
+
+MOST = 999_999_999  # of which a sample without replacement can be drawn
 
 
 @dataclass
@@ -96,8 +99,16 @@ def runs(stage: Stage, values: Mapping[str, np.ndarray], age: int, weeks: int) -
 
 
 def picked(rng: np.random.Generator, good: np.ndarray, bad: np.ndarray, sample: np.ndarray) -> np.ndarray:
-    """Return how many of `good` are among a sample drawn at random from good and bad ones, all of them whole numbers."""
+    """Return how many of `good` are among a sample drawn at random from good and bad ones, all of them whole numbers.
+
+    Raises
+    ------
+    InputError
+        For more than :data:`MOST` of either.
+    """
     good, bad, sample = (np.asarray(x).astype(np.int64) for x in (good, bad, sample))
+    if max(good.max(initial=0), bad.max(initial=0)) > MOST:
+        raise InputError(f"a week has more than {MOST:,} acts on an offer, which cannot be drawn exactly. Allowed: fewer members.")
     return rng.hypergeometric(good, bad, np.minimum(sample, good + bad))
 
 

@@ -119,6 +119,25 @@ def test_what_cannot_be_is_named_all_at_once():
         allocate(promised, Limits(100.0, weeks=4))
 
 
+@pytest.mark.parametrize(
+    ("column", "value", "said"),
+    [
+        ("cost_fen", float("inf"), "the cost of a member and week is inf; allowed: a number from 0"),
+        ("cost_fen", float("nan"), "the cost of a member and week is nan"),
+        ("orders", float("nan"), "orders is nan; allowed: a number from 0"),
+        ("orders", -1.0, "orders is -1.0"),
+        ("posts", float("inf"), "posts is inf"),
+        ("n_members", float("inf"), "inf members"),
+        ("n_members", float("nan"), "nan members"),
+    ],
+)
+def test_numbers_that_are_none_are_refused_by_name(column, value, said):
+    offers = options(("a", "coupon", 5, 1.0, 1.0)).assign(**{column: value})
+    with pytest.raises(InputError) as caught:
+        allocate(offers, Limits(10.0))
+    assert f"coupon for a: {said}" in str(caught.value) and str(caught.value).count("\n") == 1
+
+
 def test_no_offers_is_an_empty_answer():
     found = allocate(options(), Limits(100.0))
     assert found.rows.empty and found.expected_fen == 0.0
