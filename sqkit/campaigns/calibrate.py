@@ -120,13 +120,19 @@ def _calibrate(reading: Reading, weeks: int, parts: tuple[str, ...]) -> Calibrat
     made = made.merge(calibrate_windows.held_groups(reading), on="group_id", how="left")
     made[["capacity", "present"]] = made[["capacity", "present"]].fillna(0).astype(int)
     made = made.sort_values(["store_id", "group_id", "segment"], ignore_index=True)
-    known, notes, of_brand = _parameters(reading, past, replace(tested, windows=windows), weeks, has_orders, parts)
+    known, notes, of_brand = _parameters(reading, past, replace(tested, windows=windows), weeks, has_orders, parts, cells)
     population = Population(made, reading.as_of, reading.currency)
     return Calibrated(population, Calibration(known, notes), windows, tested.depth, season.kind, of_brand)
 
 
 def _parameters(
-    reading: Reading, past: pd.DataFrame, tested: moments.Backtest, weeks: int, has_orders: bool, parts: tuple[str, ...]
+    reading: Reading,
+    past: pd.DataFrame,
+    tested: moments.Backtest,
+    weeks: int,
+    has_orders: bool,
+    parts: tuple[str, ...],
+    cells: pd.DataFrame,
 ) -> tuple[dict[str, Range], tuple[str, ...], tuple[str, ...]]:
     found: dict[str, Range | None] = {}
     notes: list[str] = []
@@ -154,10 +160,16 @@ def _parameters(
         notes.append("calibration_note_no_groups")
     found |= _shocks(tested, notes) if has_orders else {}
     of_brand = _of_brand(reading, found, notes, weeks, parts)
-    found["referral.inviter_share"] = calibrate_referrals.inviters(found)
+    found["referral.inviter_share"] = calibrate_referrals.inviters(found, _inside(cells))
     covered = {name for note in notes for name in COVERS.get(note, ())}
     notes += [f"calibration_lacks_{name.replace('.', '_')}" for name in NOTED if found.get(name) is None and name not in covered]
     return {k: v for k, v in found.items() if v is not None}, tuple(dict.fromkeys(notes)), of_brand
+
+
+def _inside(cells: pd.DataFrame) -> float:
+    """Return the share of members who are in groups; 1 where there are no groups."""
+    held = float(cells.loc[cells["group_id"] != "", "n_members"].sum())
+    return held / float(cells["n_members"].sum()) if held else 1.0
 
 
 def _of_brand(

@@ -50,15 +50,15 @@ def referrals(reading: Reading, past: pd.DataFrame, weeks: int) -> dict[str, Ran
     }
 
 
-def inviters(found: dict[str, Range | None]) -> Range | None:
+def inviters(found: dict[str, Range | None], inside: float = 1.0) -> Range | None:
     """Return the share of responders who invite at which the model brings `referral_week` without a reward.
 
     With one post more a week, a member responds with chance c; an inviter brings K and those K again, K(1 + K(1 - f)) over two
     generations. The share is the rate over the product of both; its range holds what of the rate's range K's does not. What the data do not tell stands at its default, so that the
-    usual rate is met all the same.
+    usual rate is met all the same. Posts reach members in groups: `inside`, their share of all members.
     """
     week = found.get("referral_week")
-    if week is None:
+    if week is None or not 0 < inside <= 1:
         return None
     shared, own = general(), mechanics()["referral"].parameters
     mean = found.get("referral.invited_mean") or own["invited_mean"].default
@@ -71,7 +71,13 @@ def inviters(found: dict[str, Range | None]) -> Range | None:
 
     posts = value("posts_week")
     tired = ((posts + 1) / posts) ** (-value("fatigue_effect") / np.log(2)) if posts > 0 else 1.0
-    chance = value("response_share") * tired * value("confirmed_share") * (1 - value("late_share") * (1 - value("late_worth")))
+    chance = (
+        inside
+        * value("response_share")
+        * tired
+        * value("confirmed_share")
+        * (1 - value("late_share") * (1 - value("late_worth")))
+    )
     brought = mean.value * (1 + mean.value * (1 - value("referral.freeloader_share")))
     share = min(week.value / max(chance * brought, 1e-12), 0.99)
     wide, part = np.log(week.high / week.low) / 2, np.log(mean.high / mean.low) / 2
