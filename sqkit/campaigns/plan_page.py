@@ -27,7 +27,7 @@ from sqkit.reading import Reading
 
 __all__ = [
     "CALENDAR_COLUMNS", "DECISION_COLUMNS", "LIMITS", "SHOWN", "calendar_notes", "calendar_rows", "decision_line", "decision_rows", "drive_costs", "drive_notes",
-    "findings", "is_idle", "known_more", "known_rows", "mechanic_ids", "pilot_note", "sheets", "three_sentences", "window",
+    "findings", "is_idle", "known_more", "known_rows", "known_title", "mechanic_ids", "pilot_note", "sheets", "three_sentences", "window",
 ]  # fmt: skip
 
 SHOWN = [
@@ -192,9 +192,10 @@ def known_more(lang: Lang) -> Text:
 
 
 def _other(plan: Planned, lang: Lang) -> Text:
-    """Return the nearest other scenario that the comparison cannot tell apart from the chosen one."""
+    """Return the nearest other scenario that is expected to pay and that the comparison cannot tell apart from the chosen one."""
     pairs = plan.found.pairs
     tied = pairs[(pairs["a"] == plan.found.chosen) & (pairs["b"] != NOTHING) & (pairs["verdict"] == "cannot_tell")]
+    tied = tied[[plan.found.row(b)["profit_fen"] > 0 for b in tied["b"]]]
     if plan.found.chosen == NOTHING or tied.empty:
         return labels.raw("")
     row = plan.found.row(tied.sort_values("difference_fen", kind="stable").iloc[0]["b"])
@@ -204,9 +205,17 @@ def _other(plan: Planned, lang: Lang) -> Text:
 
 def known_rows(plan: Planned, lang: Lang) -> list[dict]:
     """Return one table row per parameter that the page's scenario reads; the others stand in the Excel file."""
+    return calibration_view.known_rows(plan.base.known, lang, mechanic_ids(plan), _read(plan))
+
+
+def known_title(plan: Planned, lang: Lang) -> Text:
+    """Return how much of what the page's scenario reads is known from the data."""
+    return calibration_view.known_title(plan.base.known, lang, mechanic_ids(plan), _read(plan))
+
+
+def _read(plan: Planned) -> set[str] | None:
     made = plan.found.forecasts.get(plan.scenario.id)
-    read = None if made is None or not plan.scenario.slots else {n.partition("@")[0] for n in made.parameters}
-    return calibration_view.known_rows(plan.base.known, lang, mechanic_ids(plan), read)
+    return None if made is None or not plan.scenario.slots else {n.partition("@")[0] for n in made.parameters}
 
 
 def _know(plan: Planned, lang: Lang) -> Text:
@@ -390,6 +399,15 @@ def drive_notes(
         each, currency = plan.base.ranges["referral.reward_fen"].value, plan.base.known.population.currency
         each = scenarios()[DRIVE].given("referral.reward_fen") or each
         reward = fixed(labels.plain_number(each / 100, "price", lang, currency))
+        base, made = plan.base, plan.found.forecasts[DRIVE]
+        usual = (
+            base.known.calibration.parameters["referral_week"].value
+            * base.weeks
+            * float(base.known.population.cells["n_members"].sum())
+        )
+        people = {"usual": usual, "more": float(made.draws["gained"].mean())}
+        people = {k: number(v, "plan_members", "count", lang) for k, v in people.items()}
+        told.append(phrase("plan_drive_usual", lang, weeks=fixed(base.weeks), **people))
         told.append(phrase("referral_rewards_drive", lang, name=view.scenario_name(DRIVE, lang), reward=reward))
     return [text for text in told if text.plain]
 

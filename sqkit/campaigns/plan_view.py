@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 
 import pandas as pd
@@ -77,6 +78,16 @@ def _display(name: str) -> tuple[str, float]:
     return {"fen": ("price", 0.01), "multiple": ("multiple", 1.0), "share": ("share", 1.0)}.get(unit, ("per", 1.0))
 
 
+def _is_log(name: str) -> bool:
+    record = parameter_of(name)
+    return record is not None and record.unit == "log"
+
+
+def _of_log(name: str, value: float) -> tuple[str, float]:
+    """Return display and value of a parameter that is kept as a logarithm: a share that is lost, or a multiple."""
+    return ("share", 1 - math.exp(-value)) if name.startswith("fatigue_effect") else ("multiple", math.exp(value))
+
+
 def _short(name: str, lang: Lang) -> str:
     """Return a parameter's name without what stands in brackets or behind a colon, for a chart's label."""
     whole = parameter_name(name, lang).plain
@@ -86,6 +97,8 @@ def _short(name: str, lang: Lang) -> str:
 def setting(name: str, value: float, plan: Planned, lang: Lang, metric_id: str = "plan_setting") -> Text:
     """Return the value of a parameter in its own unit."""
     display, factor = _display(name)
+    if _is_log(name):
+        display, value = _of_log(name, value)
     currency = plan.base.known.population.currency
     if display == "price" and 0 < value < MINOR:
         return phrase(_minor(currency), lang, n=number(value, metric_id, "per", lang))
@@ -99,6 +112,8 @@ def _minor(currency: str) -> str:
 def setting_range(name: str, low: float, high: float, plan: Planned, lang: Lang, metric_id: str = "plan_setting") -> Text:
     """Return a range of a parameter in its own unit."""
     display, factor = _display(name)
+    if _is_log(name):
+        (display, low), (_, high) = _of_log(name, low), _of_log(name, high)
     if display == "price" and 0 < high < MINOR:
         return phrase(_minor(plan.base.known.population.currency), lang, n=interval(low, high, metric_id, "per", lang))
     return interval(low * factor, high * factor, metric_id, display, lang, plan.base.known.population.currency)
@@ -403,6 +418,8 @@ def even_title(plan: Planned, lang: Lang) -> Text:
     free = sum(p.found.state == "never_pays" and _told(p) == "loses" for p in told)
     if free:
         return phrase("plan_even_title_zero", lang, n=n, free=number(free, "plan_break_even", "count", lang), **shown)
+    if counts["unclear"] == len(told):
+        return phrase("plan_even_title_untold", lang, n=n)
     if counts["bad"]:
         return phrase("plan_even_title", lang, n=n, **shown)
     return phrase(
