@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 import worlds
 
-from sqkit import tables
+from sqkit import labels, tables
 from sqkit.campaigns import watch_page as page
 from sqkit.campaigns import watch_view
 from sqkit.campaigns.watch import Alarm, Estimate, least, ranked, watch
@@ -367,8 +367,8 @@ def test_nothing_found_under_a_dose_response_is_no_all_clear(seen, lang):
         changed = replace(found, alarms=tuple(dose if a.check == "fatigue" else a for a in found.alarms))
         sentences = [s.plain for s in page.three_sentences(changed, calm, lang)]
         assert ("2.10" in sentences[0]) == said
-        assert {"zh": "2026年7月28日", "en": "28 July 2026"}[lang] in sentences[2]
-    assert "planned" not in head and "可以照计划" not in head
+        assert labels.day(date(2026, 7, 28), lang).plain in sentences[2]
+    assert "planned" not in head
     assert len(page.decisions(found, calm, lang)) == 1
     waiting = watch(seen("waiting"))
     assert len(page.decisions(waiting, seen("waiting"), lang)) == len(waiting.found) == 1
@@ -391,8 +391,8 @@ def test_one_check_of_four_is_no_all_clear_and_has_its_section(store, lang):
     note = page.promotion_none(promotion, reading, lang)[0].plain
     assert f"{promotion.n:,}" in note and "2024" in note and "2026" in note
     sentences = [s.plain for s in page.three_sentences(found, reading, lang)]
-    assert {"zh": "只查得了一项", "en": "One of four checks"}[lang] in sentences[0]
-    assert {"zh": "员工名单", "en": "a staff list"}[lang] in sentences[2]
+    assert sentences[0] == labels.phrase("watch_head_none_of_1", lang).plain
+    assert labels.phrase("watch_lack_staff", lang).plain in sentences[2]
 
 
 def test_a_tiny_brand_says_not_enough_data(store):
