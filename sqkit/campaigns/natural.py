@@ -110,7 +110,11 @@ def natural(reading: Reading) -> Natural:
             FROM campaigns WHERE ends_at < DATE '{reading.as_of}' + INTERVAL 1 DAY AND ends_at >= DATE '{reading.as_of - timedelta(YEAR)}'
             ORDER BY starts_at, campaign_id"""
     ).df()
-    arms = pd.DataFrame(columns=["campaign_id"]) if reading.source.missing("assignments") else trial_data.assigned(reading)
+    arms = (
+        pd.DataFrame(columns=["campaign_id", "unit_id", "arm", "level"])
+        if reading.source.missing("assignments")
+        else trial_data.assigned(reading)
+    )
     panels, series = [], []
     for row in rows.itertuples(index=False):
         units = arms[arms["campaign_id"] == row.campaign_id]
