@@ -21,6 +21,7 @@ MOST_SHARE = 0.25  # what the mechanic accepts; more would mean that nearly ever
 
 
 def money(reading: Reading, past: pd.DataFrame) -> dict[str, Range | None]:
+    """Return the value of an order, its spread, the margin and the share refunded, by parameter; None where the source cannot tell."""
     day, but = reading.as_of, but_accounts(reading, "member_id")
     store = "AND store_id = $store" if reading.store else ""
     since = f"ordered_on > DATE '{day}' - {LOOK_DAYS} {store}"
@@ -120,6 +121,7 @@ def rate_range(counts: np.ndarray, exposure: np.ndarray, source: str, depth: int
 
 
 def coupons(reading: Reading) -> Range | None:
+    """Return the share of issued coupons that were redeemed, over those whose time is up; None without coupons."""
     if not reading.source.has("coupons"):
         return None
     day = reading.as_of

@@ -434,6 +434,7 @@ def findings(reading: Reading, plan: Planned) -> list[Finding]:
                 low=row.profit_fen_low / 100, high=row.profit_fen_high / 100, level=0.9, method="simulation", verdict=verdict,
                 rank=10 if is_first else rank, inputs=inputs,
                 sentence={lang: view.compare_title(plan, lang).plain for lang in ("zh", "en")} if is_first else {},
+                label={lang: view.scenario_name(row.scenario, lang).plain for lang in ("zh", "en")},
             )
         )  # fmt: skip
     return told

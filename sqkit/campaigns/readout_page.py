@@ -237,13 +237,14 @@ def findings(reading: Reading, outs: Sequence[ReadOut], redeemed: Sequence[tuple
                 a.verdict, "not_enough_data"
             )
             words = {lang: phrase("readout_finding", lang, **_finding(o, a, lang)).plain for lang in ("zh", "en")}
+            names = {lang: view.title_of(o, lang, a).plain for lang in ("zh", "en")}
             told.append(
                 Finding(
                     metric_id=metric_id, scope={"campaign": o.trial.campaign_id, "arm": a.arm, "measure": a.measure}, period=span,
                     value=value, low=low, high=high, n=a.effect.n_control + a.effect.n_treated,
                     n_clusters=a.effect.clusters_control + a.effect.clusters_treated,
                     method="randomisation" if a.randomised is not None else a.effect.method, verdict=verdict,
-                    rank=10 if a.verdict in (*view.NAMED, "broken") else 40, inputs=inputs, sentence=words,
+                    rank=10 if a.verdict in (*view.NAMED, "broken") else 40, inputs=inputs, sentence=words, label=names,
                 )
             )  # fmt: skip
     for kind, i in redeemed:

@@ -384,6 +384,7 @@ def findings(found: Watch, reading: Reading) -> list[Finding]:
                 revenue_scope="member_orders" if alarm.check in ("guides", "promotion") else "",
                 rank=place,
                 sentence={lang: sentence(alarm, reading, lang).plain for lang in ("zh", "en")},
+                label={lang: phrase(f"watch_short_{alarm.check}", lang).plain for lang in ("zh", "en")},
             )
         )
     return made

@@ -232,7 +232,7 @@ def findings(d: Design) -> list[Finding]:
     if not d.scheme.reason:
         for rank, line in enumerate(d.scheme.thresholds.itertuples(index=False), start=20):
             say("grade_threshold", rank, lambda lang: tiers.grade_title(r, d.scheme, lang), scope={"grade": line.grade}, value=line.fen / 100,
-                low=line.low_fen / 100, high=line.high_fen / 100, n=d.scheme.n_buyers)  # fmt: skip
+                label={lang: tiers.name_of(line.grade, lang).plain for lang in ("zh", "en")}, low=line.low_fen / 100, high=line.high_fen / 100, n=d.scheme.n_buyers)  # fmt: skip
     if not d.points.reason:
         owed = d.points.liability_fen
         say("points_liability", 30, lambda lang: view.economy_title(r, d.points, lang), "no_reference" if owed.value == owed.value else "not_enough_data",
@@ -246,6 +246,7 @@ def findings(d: Design) -> list[Finding]:
         if len(line):
             row = line.iloc[0]
             say("rule_change_cost", rank, lambda lang, change=change: rules_view.change_title(r, change, lang), scope={"rules": key}, level=0.9,
+                label={lang: rules_view.rules_text(r, change.rules, lang).plain for lang in ("zh", "en")},
                 value=row["more"] / 100, low=row["more_low"] / 100, high=row["more_high"] / 100)  # fmt: skip
     signs = {
         "yes": "signal",
@@ -256,7 +257,7 @@ def findings(d: Design) -> list[Finding]:
         "ask": "no_data",
         "no_reference": "no_reference",
     }
-    for rank, row in enumerate(d.audit.itertuples(index=False), start=60):
+    for rank, row in enumerate(d.audit.itertuples(index=False), start=100):
         told.append(Finding(metric_id="audit_sign", rank=rank, scope={"test": row.test}, verdict=signs[row.verdict], value=row.value, low=row.low,
                             high=row.high, n=int(row.n) if row.n == row.n else None, **common))  # fmt: skip
     return told
