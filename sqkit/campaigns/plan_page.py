@@ -316,8 +316,13 @@ def _stop_harm(plan: Planned, lang: Lang) -> Text:
         return phrase("plan_stop_harm_untold", lang)
     if not np.isfinite(seen.lift_high):
         return phrase("plan_stop_harm_few", lang)
-    gap = float(ndtri(1 - 0.05 / max(plan.test.weeks, 1))) * seen.lift_high / DETECTED
-    return phrase("plan_stop_harm", lang, gap=number(gap, "plan_lift", "share", lang))
+    weeks = max(plan.test.weeks, 1)
+    last = float(ndtri(1 - 0.05 / weeks)) * seen.lift_high / DETECTED  # Bonferroni over the looks
+    rows = [(week, last * (weeks / week) ** 0.5) for week in range(1, weeks + 1)]  # fewer weeks tell less
+    told = [
+        phrase("plan_stop_harm_week", lang, week=labels.fixed(week), gap=number(gap, "plan_lift", "share", lang)) for week, gap in rows if gap < 1
+    ]
+    return phrase("plan_stop_harm", lang, gaps=join(told, lang)) if told else phrase("plan_stop_harm_few", lang)
 
 
 # Calendar
