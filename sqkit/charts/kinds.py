@@ -11,7 +11,8 @@ from sqkit.labels import Lang, Text, phrases, plain_number
 
 __all__ = ["dots", "line", "lines", "month_axis", "parts", "value_axis"]
 
-WIDE_ROW, NARROW_ROW = 0.36, 0.46
+WIDE_ROW, NARROW_ROW = 0.36, 0.46  # inches
+LINE = 0.14  # height of a line of a label
 
 
 def dots(
@@ -45,7 +46,7 @@ def dots(
     import seaborn as sns
 
     def draw(width: float) -> str:
-        figure, ax = canvas(0.7 + _row(width) * len(frame) + (0.25 if band else 0), width)
+        figure, ax = canvas(0.7 + _row(width, frame["label"]) * len(frame) + (0.25 if band else 0), width)
         y = list(range(len(frame)))[::-1]
         if band:
             ax.axvspan(band[0], band[1], color=LIGHT, lw=0, zorder=0)
@@ -88,8 +89,10 @@ def dots(
     return Figure.drawn(draw, title, note)
 
 
-def _row(width: float) -> float:
-    return WIDE_ROW if width >= WIDE else NARROW_ROW
+def _row(width: float, labels: pd.Series) -> float:
+    """Return the height of a row in inches: room for the label of most lines."""
+    lines = max((wrapped(str(v), width).count("\n") + 1 for v in labels), default=1)
+    return max(WIDE_ROW if width >= WIDE else NARROW_ROW, 0.08 + LINE * lines)
 
 
 def value_axis(axis, ax, display: str | None, lang: Lang, currency: str, most: int = 5) -> None:
