@@ -228,7 +228,7 @@ def _line(scenario: str, what: str, campaign: str, part: pd.DataFrame) -> list:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--scenario", default="baseline")
     parser.add_argument("--seeds", default="1001-1040", help="first-last")
     parser.add_argument("--members", type=int, default=20_000)

@@ -22,7 +22,7 @@ PARAMETERS = dict(
     redeem_week=0.06, lift=(2.4, 2.0, 1.8, 1.5), share=(0.05, 0.06, 0.07, 0.08), offer_fen=(200, 300, 400, 500), band=800.0, scale=200.0,
     pilot=0.2, posts=1, downpour_posts=4, order_with=0.6, pull=0.25, again=0.06, keep=0.8, again_fen=200, points_fen=1500 * 0.65,
     confirmed=0.9, late=0.05, late_worth=0.5, usual_posts=4.0, fatigue=0.2, quit_week=0.004, pressure=0.5, contact_fen=0.7, group_sd=0.25,
-    store_sd=0.12, brand_sd=0.10, orders_week=0.05, order_fen=8000.0, margin=0.35, refund=0.04,
+    store_sd=0.12, brand_sd=0.10, kept=0.5, orders_week=0.05, order_fen=8000.0, margin=0.35, refund=0.04,
 )  # fmt: skip
 WEEKS, AFTER = 4, 4  # detection 1, downpour 2, widening 1; then after-effects
 OUTPUTS = ("activated", "orders", "cost_fen", "lost", "pulled_forward", "profit_fen")
@@ -51,7 +51,7 @@ def sqkit_run(members: int, units: int, draws: int, seed: int = 1):
         "confirmed_share": p["confirmed"], "late_share": p["late"], "late_worth": p["late_worth"], "posts_week": p["usual_posts"],
         "fatigue_effect": p["fatigue"], "quit_week": p["quit_week"], "pressure_effect": p["pressure"], "contact_fen": p["contact_fen"],
         "shock_group_sd": p["group_sd"], "shock_store_sd": p["store_sd"], "shock_brand_sd": p["brand_sd"], "order_value_fen": p["order_fen"],
-        "order_value_cv": 0.0, "margin_share": p["margin"], "refund_share": p["refund"],
+        "order_value_cv": 0.0, "kept_after_leaving": p["kept"], "margin_share": p["margin"], "refund_share": p["refund"],
     }  # fmt: skip
     fixed = {k: Range.fixed(v.default.value) for k, v in general().items()} | {k: Range.fixed(v) for k, v in shared.items()}
     fixed |= {v.id: Range.fixed(own.get(k, v.default.value)) for k, v in mechanics()["points_threshold"].parameters.items()}
@@ -127,7 +127,7 @@ def member_draw(members: int, units: int, rng) -> dict[str, float]:
             quits = np.flatnonzero((rng.random(each * units, np.float32) < hazard) & there)
             there[quits] = False
             lost += len(quits)
-            gone_rate += p["orders_week"] * level[quits // each].sum()
+            gone_rate += (1 - p["kept"]) * p["orders_week"] * level[quits // each].sum()
     net = orders.sum() - taken.sum()
     profit = net * p["order_fen"] * (1 - p["refund"]) * p["margin"] - cost
     return {"activated": activated, "orders": net, "cost_fen": cost, "lost": lost, "pulled_forward": pulled, "profit_fen": profit}
@@ -214,7 +214,7 @@ def same(members: int, units: int, draws: int) -> dict[str, float]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--members", default="18m")
     parser.add_argument("--units", default="120,300,5000")
     parser.add_argument("--draws", type=int, default=1000)

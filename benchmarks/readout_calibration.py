@@ -224,7 +224,7 @@ def _spilled(source) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=int, default=20_000, help="trials per cell")
     parser.add_argument("--seeds", type=int, default=40, help="demo brands of each kind")
     parser.add_argument("--first", type=int, default=1, help="first seed of the demo brands")

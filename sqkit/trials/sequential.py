@@ -121,8 +121,8 @@ def nominal(fractions: Sequence[float], *, alpha: float = 0.05, shape: Shape = "
 
     Examples
     --------
-    >>> [round(float(x), 4) for x in nominal([0.25, 0.5, 0.75, 1.0])]
-    [0.0, 0.003, 0.0184, 0.0441]
+    >>> [round(float(x), 3) for x in nominal([0.25, 0.5, 0.75, 1.0])]
+    [0.0, 0.003, 0.018, 0.044]
     """
     return 2 * ndtr(-boundaries(fractions, alpha=alpha, shape=shape))
 

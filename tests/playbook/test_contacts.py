@@ -22,7 +22,7 @@ from sqkit.policy import is_held_out, policy
 from sqkit.publish.digits import scan
 from sqkit.publish.products import build
 from sqkit.segments import occasions
-from tests import worlds
+import worlds
 
 KEY = b"k" * 32
 AS_OF = date(2026, 6, 30)

@@ -17,7 +17,7 @@ from sqkit.segments import diagnosis_view as view
 from sqkit.segments.bridge import shapley, whole
 from sqkit.segments.causes import Cut, adjusted, apart, paule_mandel
 from sqkit.segments.diagnosis import culprit, diagnose
-from tests import worlds
+import worlds
 
 FIRST, LAST = date(2025, 1, 1), date(2026, 6, 30)
 MAY, JUNE = Period(date(2026, 5, 1), date(2026, 5, 31), "month"), Period(date(2026, 6, 1), date(2026, 6, 30), "month")

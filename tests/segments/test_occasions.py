@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sqkit.segments import occasions
-from tests import worlds
+import worlds
 
 FIRST, LAST = date(2024, 1, 1), date(2028, 12, 31)
 
