@@ -63,7 +63,7 @@ def rule_rows(found: Rules, lang: Lang, most: int = MOST_RULES) -> list[dict[str
                 "first": labels.name(r["first"]),
                 "then": labels.name(r["then"]),
                 "confidence": number(r["confidence"], "basket_confidence", "share", lang),
-                "lift": phrase("basket_value", lang, value=number(r["lift"], "basket_lift", "multiple", lang), interval=ends),
+                "lift": phrase("value_interval", lang, value=number(r["lift"], "basket_lift", "multiple", lang), interval=ends),
                 "support": number(r["support"], "basket_support", "share", lang),
                 "n": number(r["n_together"], "basket_count", "count", lang),
             }
@@ -177,7 +177,7 @@ def audience_rows(reading: Reading, found: Audience, lang: Lang) -> list[dict[st
                 "category": labels.name(s.category),
                 "n": number(first.loc[s.category, "size"], "audience_members", "count", lang),
                 "chance": number(first.loc[s.category, "mean"], "audience_chance", "share", lang),
-                "spend": phrase("basket_value", lang, value=spend, interval=ends) if value == value else labels.raw("–"),
+                "spend": phrase("value_interval", lang, value=spend, interval=ends) if value == value else labels.raw("–"),
             }
         )
     return rows

@@ -42,12 +42,12 @@ def _verdict(one: Interruption) -> str:
     return "up" if both.lift > 0 else "down"
 
 
-def _lift(span: Span | None, lang: Lang) -> Text:
-    if span is None:
+def _lift(found: Span | PanelEffect | None, lang: Lang) -> Text:
+    if found is None:
         return raw("–")
     return phrase(
-        "natural_cell", lang, value=number(span.lift, LIFT, "share", lang, signed=True),
-        interval=interval(span.low, span.high, LIFT, "share", lang, signed=True),
+        "value_interval", lang, value=number(found.lift, LIFT, "share", lang, signed=True),
+        interval=interval(found.low, found.high, LIFT, "share", lang, signed=True),
     )  # fmt: skip
 
 
@@ -133,7 +133,7 @@ def series_rows(reading: Reading, found: Natural, lang: Lang) -> list[dict[str, 
                 "window": _lift(i.found.window, lang),
                 "after": _after_cell(i, lang),
                 "net": phrase(
-                    "natural_cell", lang, value=number(both.extra, "natural_extra", "count", lang, signed=True),
+                    "value_interval", lang, value=number(both.extra, "natural_extra", "count", lang, signed=True),
                     interval=interval(*ends, "natural_extra", "count", lang, signed=True),
                 ),
                 "value": _value(reading, i, lang),
@@ -154,7 +154,7 @@ def _value(reading: Reading, one: Interruption, lang: Lang) -> Text:
     )
     shown = number(mid, "natural_net_value", "money", lang, reading.currency, signed=True)
     ends = interval(low, high, "natural_net_value", "money", lang, reading.currency, signed=True)
-    return phrase("natural_cell", lang, value=shown, interval=ends)
+    return phrase("value_interval", lang, value=shown, interval=ends)
 
 
 def untold_series(found: Natural, lang: Lang) -> tuple[Text, Text, Text] | None:
@@ -172,10 +172,7 @@ def _panel_cell(effect: PanelEffect | None, lang: Lang) -> Text:
         return phrase("natural_reason_many_units", lang)
     if not effect.is_told:
         return phrase(f"natural_reason_{effect.reason}", lang)
-    return phrase(
-        "natural_cell", lang, value=number(effect.lift, LIFT, "share", lang, signed=True),
-        interval=interval(effect.low, effect.high, LIFT, "share", lang, signed=True),
-    )  # fmt: skip
+    return _lift(effect, lang)
 
 
 def panel_rows(found: Natural, lang: Lang) -> list[dict[str, Text]]:

@@ -116,7 +116,7 @@ def with_interval(found: Amount, reading: Reading, lang: Lang) -> Text:
     if math.isnan(found.value):
         return raw("–")
     value = amount(found.value, reading, lang)
-    return phrase("readout_value_interval", lang, value=value, interval=amount_interval(found, reading, lang))
+    return phrase("value_interval", lang, value=value, interval=amount_interval(found, reading, lang))
 
 
 def money_title(reading: Reading, out: ReadOut | None, lang: Lang) -> Text:

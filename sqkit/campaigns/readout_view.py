@@ -374,7 +374,7 @@ def _lifted(
     if not math.isfinite(difference[0]):
         return raw("–")
     value, ends = _told(measure, lift, difference, lang, currency)
-    return phrase("readout_value_interval", lang, value=value, interval=ends)
+    return phrase("value_interval", lang, value=value, interval=ends)
 
 
 def _lifted_of(measure: str, e: Effect, reading: Reading, lang: Lang) -> Text:

@@ -282,7 +282,7 @@ def reward_rows(
         if low == high:
             return shown
         return phrase(
-            "referral_cell", lang, value=shown, interval=interval(low * factor, high * factor, metric_id, display, lang, currency)
+            "value_interval", lang, value=shown, interval=interval(low * factor, high * factor, metric_id, display, lang, currency)
         )
 
     for tier in costs.tiers.itertuples(index=False):

@@ -204,7 +204,7 @@ def _size(alarm: Alarm, reading: Reading, lang: Lang) -> Text:
     if money_id and alarm.money.is_told:
         value = number(alarm.money.value / 100, money_id, "money", lang, reading.currency)
         spread = interval(alarm.money.low / 100, alarm.money.high / 100, money_id, "money", lang, reading.currency)
-        parts.append(phrase("watch_size_money", lang, value=value, interval=spread))
+        parts.append(phrase("value_interval", lang, value=value, interval=spread))
     return join(parts, lang, "item_separator") if parts else raw("–")
 
 

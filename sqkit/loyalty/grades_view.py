@@ -99,7 +99,7 @@ def grade_table(reading: Reading, made: Scheme, lang: Lang) -> list[dict[str, Te
             span = interval(line["low_fen"] / 100, line["high_fen"] / 100, "grade_threshold", "price", lang, reading.currency)
             cells |= {
                 "threshold": price(line["fen"], "grade_threshold", reading, lang),
-                "interval": phrase("loyalty_exact", lang, value=price(line["exact_fen"], "grade_threshold", reading, lang), interval=span),
+                "interval": phrase("value_interval", lang, value=price(line["exact_fen"], "grade_threshold", reading, lang), interval=span),
                 "near": number(line["n_near"], "grade_members", "count", lang),
             }  # fmt: skip
         else:
@@ -110,7 +110,7 @@ def grade_table(reading: Reading, made: Scheme, lang: Lang) -> list[dict[str, Te
 
 def _spread(value: float, low: float, high: float, metric: str, lang: Lang) -> Text:
     return phrase(
-        "loyalty_spread", lang, value=number(value, metric, "share", lang), interval=interval(low, high, metric, "share", lang)
+        "value_interval", lang, value=number(value, metric, "share", lang), interval=interval(low, high, metric, "share", lang)
     )
 
 
@@ -239,7 +239,7 @@ def benefit_rows(reading: Reading, made: Benefits, lang: Lang) -> list[dict[str,
         each = price(row.cost_member_fen, "benefit_member_cost", reading, lang)
         if row.low == row.low:
             span = interval(row.low / 100, row.high / 100, "benefit_member_cost", "price", lang, reading.currency)
-            each = phrase("loyalty_spread", lang, value=each, interval=span)
+            each = phrase("value_interval", lang, value=each, interval=span)
         rows.append({
             "grade": name_of(row.grade, lang), "years": number(row.member_years, "grade_members", "count", lang),
             "cost": price(row.cost_fen, "benefit_cost", reading, lang, "money"),

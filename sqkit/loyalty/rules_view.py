@@ -104,7 +104,7 @@ def change_rows(reading: Reading, made: Mapping[str, Change], lang: Lang) -> lis
         kinds = change.movers.set_index("kind")["n"] if len(change.movers) else {}
         rows.append({
             "what": rules_text(reading, change.rules, lang),
-            "total": phrase("loyalty_spread", lang, value=_amount(total["then"], reading, lang), interval=_span(total["low"], total["high"], reading, lang)),
+            "total": phrase("value_interval", lang, value=_amount(total["then"], reading, lang), interval=_span(total["low"], total["high"], reading, lang)),
             "more": _more(total, reading, lang),
             "later": _more(later, reading, lang),
             "liability": _more(owed, reading, lang) if owed is not None else raw("–"),
@@ -117,7 +117,7 @@ def change_rows(reading: Reading, made: Mapping[str, Change], lang: Lang) -> lis
 def _more(line: pd.Series, reading: Reading, lang: Lang) -> Text:
     if abs(line["more_low"]) < 1 and abs(line["more_high"]) < 1:
         return phrase("loyalty_unchanged", lang)
-    return phrase("loyalty_spread", lang, value=_amount(line["more"], reading, lang, signed=True),
+    return phrase("value_interval", lang, value=_amount(line["more"], reading, lang, signed=True),
                   interval=_span(line["more_low"], line["more_high"], reading, lang, signed=True))  # fmt: skip
 
 
@@ -269,14 +269,14 @@ def audit_rows(reading: Reading, made: pd.DataFrame, lang: Lang) -> list[dict[st
 def _sign(row: object, lang: Lang) -> Text:
     if row.kind == "share":
         return phrase(
-            "loyalty_spread",
+            "value_interval",
             lang,
             value=number(row.value, "audit_sign", "share", lang),
             interval=interval(row.low, row.high, "audit_sign", "share", lang),
         )
     if row.kind == "multiple":
         return phrase(
-            "loyalty_spread",
+            "value_interval",
             lang,
             value=number(row.value, "audit_sign", "multiple", lang),
             interval=interval(row.low, row.high, "audit_sign", "multiple", lang),

@@ -211,7 +211,7 @@ def _row_value(row: object, reading: Reading, lang: Lang) -> Text:
     if pd.isna(row.value_low) or row.value_low == row.value_high:
         return value
     span = interval(row.value_low, row.value_high, "contact_value", "price", lang, reading.currency)
-    return phrase("contacts_value_interval", lang, value=value, interval=span)
+    return phrase("value_interval", lang, value=value, interval=span)
 
 
 def top_title(made: ContactList, reading: Reading, lang: Lang, most: int = SHOWN) -> Text:

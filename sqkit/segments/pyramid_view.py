@@ -98,7 +98,7 @@ def _ranged(reading: Reading, row, quantity: str, kind: str, lang: Lang) -> Text
     metric, display = SHOWN[quantity][at], SHOWN[quantity][2 + at]
     factor = 0.01 if display == "price" else 1.0
     between = interval(low * factor, high * factor, metric, display, lang, reading.currency)
-    return phrase("pyramid_value_interval", lang, value=shown, interval=between)
+    return phrase("value_interval", lang, value=shown, interval=between)
 
 
 def heads_rows(reading: Reading, made: Heads, lang: Lang) -> list[dict]:
@@ -274,7 +274,7 @@ def move_rows(reading: Reading, made: Transitions, lang: Lang, most: int = 12) -
         rate = number(cell.rate, "tier_transition", "share", lang)
         if cell.low == cell.low:
             ends = interval(cell.low, cell.high, "tier_transition", "share", lang)
-            rate = phrase("pyramid_value_interval", lang, value=rate, interval=ends)
+            rate = phrase("value_interval", lang, value=rate, interval=ends)
         else:
             rate = phrase("pyramid_value_no_interval", lang, value=rate)
         n = number(cell.n, "tier_moved", "count", lang)

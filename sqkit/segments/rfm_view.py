@@ -81,7 +81,7 @@ def rfm_rows(reading: Reading, made: Rfm, lang: Lang) -> list[dict]:
 def _ranged(value: Text, low: float, high: float, metric: str, display: str, lang: Lang, currency: str = "CNY") -> Text:
     if low != low:
         return value
-    return phrase("rfm_value_interval", lang, value=value, interval=interval(low, high, metric, display, lang, currency))
+    return phrase("value_interval", lang, value=value, interval=interval(low, high, metric, display, lang, currency))
 
 
 def rfm_title(reading: Reading, made: Rfm, lang: Lang) -> Text:

@@ -132,7 +132,7 @@ def standing_rows(found: Standing, lang: Lang) -> list[dict[str, Text]]:
                 "wealth": phrase(f"standing_{c.wealth}", lang),
                 "spending": phrase(f"standing_{c.spending}", lang),
                 "added": phrase(f"standing_{c.added_value}", lang),
-                "share": phrase("basket_value", lang, value=share, interval=ends),
+                "share": phrase("value_interval", lang, value=share, interval=ends),
                 "revenue": number(c.revenue_share, "standing_revenue_share", "share", lang),
             }
         )
@@ -184,7 +184,7 @@ def lead_rows(found: LeadCategory, lang: Lang, most: int = 12) -> list[dict[str,
             low, value, high = getattr(r, f"{key}_low"), getattr(r, key), getattr(r, f"{key}_high")
             shown = number(value, f"lead_{key}", display, lang)
             ends = interval(low, high, f"lead_{key}", display, lang)
-            row[key] = shown if math.isnan(low) else phrase("basket_value", lang, value=shown, interval=ends)
+            row[key] = shown if math.isnan(low) else phrase("value_interval", lang, value=shown, interval=ends)
         row["room"] = raw("–") if math.isnan(r.room) else number(r.room, "lead_room", "share", lang)
         rows.append(row)
     return rows

@@ -90,7 +90,7 @@ def tier_rows(reading: Reading, found: Upgrade, lang: Lang) -> list[dict[str, Te
             {
                 "step": phrase("upgrade_step", lang, first=_tier(t.tier, lang), then=_tier(t.to_tier, lang)),
                 "n": number(t.n, "tier_heads", "count", lang),
-                "rate": phrase("basket_value", lang, value=rate, interval=ends),
+                "rate": phrase("value_interval", lang, value=rate, interval=ends),
                 "gain": _gain(reading, t, lang) or phrase("upgrade_untold", lang),
                 "expected": number(t.expected, "upgrade_expected", "count", lang),
             }
@@ -104,7 +104,7 @@ def _gain(reading: Reading, tier, lang: Lang) -> Text | None:
     low, value, high = (v / 100 for v in (tier.gain_low, tier.gain_fen, tier.gain_high))
     shown = number(value, "upgrade_gain", "money", lang, reading.currency)
     return phrase(
-        "basket_value", lang, value=shown, interval=interval(low, high, "upgrade_gain", "money", lang, reading.currency)
+        "value_interval", lang, value=shown, interval=interval(low, high, "upgrade_gain", "money", lang, reading.currency)
     )
 
 
