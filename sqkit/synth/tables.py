@@ -93,6 +93,7 @@ def _places(shared: Shared, writer: Writer, rng: np.random.Generator) -> None:
     _hours(shared, writer, rng, operators)
     _costs(shared, writer, rng)
     _live_rooms(shared, writer, rng)
+    _weather(shared, writer)
 
 
 def _store_name(number: int, places: dict[str, list[str]], suffix: str) -> str:
@@ -153,6 +154,31 @@ def _live_rooms(shared: Shared, writer: Writer, rng: np.random.Generator) -> Non
             "ended_at": start + rng.uniform(50, 130, n) / 1440,
             "n_viewers": viewers,
             "n_orders": rng.binomial(viewers, 0.05),
+        },
+    )
+
+
+def _weather(shared: Shared, writer: Writer) -> None:
+    """Wet and dry spells, the same everywhere on average; nothing in the world depends on them."""
+    world, cities = shared.world, list(shared.world.vocabulary.places)
+    rng = np.random.default_rng(np.random.SeedSequence([world.seed, 0, 2]))
+    n, first = len(cities), world.community_start
+    days = np.arange(first, world.n_days)
+    drawn, is_wet = rng.random((n, len(days))), np.zeros((n, len(days)), bool)
+    for t in range(len(days)):
+        is_wet[:, t] = drawn[:, t] < np.where(is_wet[:, t - 1] if t else False, 0.6, 0.26)
+    season = 17 - 12 * np.cos(
+        2 * np.pi * (np.array([(world.first_day + timedelta(int(d))).timetuple().tm_yday for d in days]) - 20) / 365
+    )
+    high = season + rng.normal(0, 3, (n, len(days))) - 2.5 * is_wet
+    writer.write(
+        "weather",
+        {
+            "city": category(np.repeat(np.arange(n), len(days)), cities),
+            "on_day": np.tile(days, n),
+            "condition": category(is_wet.ravel().astype(int), ["dry", "wet"]),
+            "is_wet": is_wet.ravel(),
+            "high_c": high.ravel().round(1),
         },
     )
 
