@@ -95,6 +95,8 @@ def compose(
         "last_day": _iso(period.get("last")) or max((b for _, b in seen), default=None),
         "last_plausible_day": _iso(last),
         "period_note": spec.get("period_note"),
+        "time_zone_note": spec.get("time_zone_note"),
+        "clock": spec.get("clock", ""),
         "notes": spec.get("notes", []),
         "lacks": spec.get("lacks", {}),
         "tables": tables,

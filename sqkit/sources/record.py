@@ -132,6 +132,7 @@ class Record(_Part):
     cluster: Literal["group", "store", "member", ""] = ""
     period: Period | None = None
     period_note: Both | None = None
+    time_zone_note: Both | None = None  # that the files do not state a time zone
     origin: Origin
     lacks: dict[str, Both] = Field(default_factory=dict)
     notes: list[Both] = Field(default_factory=list)

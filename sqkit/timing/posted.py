@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from sqkit.reading import Reading, remembered
-from sqkit.timing.model import Posted
+from sqkit.timing import clock
+from sqkit.timing.checks import clean
+from sqkit.timing.model import Fault, Posted
 
 __all__ = ["OUTCOMES", "posted"]
 
@@ -19,7 +21,9 @@ def posted(reading: Reading) -> Posted:
     ``scheduled_hour``, ``hour`` (0 to 23 in the source's zone), ``weekday`` (1 Monday to 7, or the source's own code where it is undated),
     ``on_day``, ``month_on``, ``sent_at``, ``delay_minutes``, ``m`` (members in the group; 1 where unknown), ``y`` (response, at least 0),
     ``n_quits_day``, ``posts_7`` (posts to the group in the seven days before), ``hours_since_last``. Rows without a response or with an
-    empty group are left out.
+    empty group are left out and counted (fault ``no_response``). ``hour`` is NULL where a stamp is only a date, ``delay_minutes`` where
+    it would be negative; posts found twice are kept once (:func:`sqkit.timing.checks.clean`). A source without posts gives an empty
+    table.
     """
     source = reading.source
     outcome = next((name for name in OUTCOMES if source.has(f"deliveries.{name}")), "")
@@ -36,8 +40,18 @@ def posted(reading: Reading) -> Posted:
         FROM post_facts WHERE status = 'sent' AND {outcome or "NULL"} IS NOT NULL AND {m} > 0 {mine}""",
         values,
     )
+    faults, has_members = clean(reading, outcome, has_members)
     n_rows, n_posts, n_groups = reading.engine.execute(
         "SELECT count(*), count(DISTINCT post_id), count(DISTINCT group_id) FROM posted"
     ).fetchone()
-    n_not_sent = reading.engine.execute(f"SELECT count(*) FROM post_facts WHERE status <> 'sent' {mine}", values).fetchone()[0]
-    return Posted(outcome, has_members, source.has("deliveries.sent_at"), n_rows, n_posts, n_groups, n_not_sent)
+    n_sent, n_left_out, n_not_sent = reading.engine.execute(
+        f"""SELECT count(*) FILTER (status = 'sent'),
+                   count(*) FILTER (status = 'sent' AND ({outcome or "NULL"} IS NULL OR coalesce({m}, 0) <= 0)),
+                   count(*) FILTER (status <> 'sent') FROM post_facts WHERE TRUE {mine}""",
+        values,
+    ).fetchone()
+    if n_left_out:
+        faults = (Fault("no_response", n_left_out, n_sent), *faults)
+    if n_rows and (shifted := clock.fault(clock.shift(reading))):
+        faults = (*faults, shifted)
+    return Posted(outcome, has_members, source.has("deliveries.sent_at"), n_rows, n_posts, n_groups, n_not_sent, faults)
