@@ -84,6 +84,7 @@ class Curve:
         One row per level, in the factor's own order (classes by effect): ``level``; ``n_posts``; ``n_groups``; ``n_rows`` (post and group);
         ``y`` (responders); ``m`` (members reached); ``rate`` (adjusted responders per member reached); ``ratio`` (to the mean over the
         factor's levels as they were used, weighted by members reached); ``low``, ``high`` (95% simultaneous over the factor's levels);
+        ``is_compared`` (has posts enough to be compared; `low` and `high` are NaN where it has not);
         ``is_named`` (its interval lies off 1, the joint test holds after correction, and the robustness checks agree).
     log_cov : ndarray
         Covariance of log ``ratio`` over the rows of `table`, clustered by group and by post.
@@ -92,7 +93,8 @@ class Curve:
     matters : bool or None
         True: p < .05 and it survives the robustness checks; False: not distinguishable; None: not enough data.
     reason : str
-        Id of why not, where `matters` is not True: ``""``, ``not_enough_data``, ``blocked``, ``fragile`` (one post or a few made it).
+        Id of why not, where `matters` is not True: ``""``, ``not_enough_data``, ``blocked``, ``aliased`` (another
+        factor, the month or the group says the same), ``fragile`` (one post or a few made it).
     checks : dict
         Robustness: name of check (``winsorised``, ``rank``, ``without_top_post``, ``medians``) to its p-value or level named.
     detectable : float
@@ -128,6 +130,9 @@ class Response:
         Ratio of response per doubling of posts in the seven days before: value, low, high; NaN where it cannot be read.
     is_randomised : bool
         Whether hours were drawn by an accepted plan's exploration share: only then are effects causal.
+    interactions : dict of (str, str) to float
+        Joint test that the effects of the first factor (hours as slots of the day) are equal at all levels of the second, corrected over
+        the pairs; NaN where there is too little.
     """
 
     curves: dict[str, Curve]
@@ -138,3 +143,4 @@ class Response:
     n_groups: int
     fatigue: tuple[float, float, float] = (float("nan"),) * 3
     is_randomised: bool = False
+    interactions: dict[tuple[str, str], float] = field(default_factory=dict)
