@@ -14,7 +14,7 @@ import pandas as pd
 from sqkit.reading import Reading, remembered
 from sqkit.stats import holm
 from sqkit.timing.cells import Cells, Factor, cells
-from sqkit.timing.effects import FEWEST_POSTS, LEVEL, Effect, columns_p, effect
+from sqkit.timing.contrasts import FEWEST_POSTS, LEVEL, Effect, columns_p, effect
 from sqkit.timing.model import FACTORS, Curve, Response
 from sqkit.timing.poisson import Fit, fit
 from sqkit.timing.posted import posted

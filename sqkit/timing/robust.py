@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from sqkit.reading import Reading
-from sqkit.timing.effects import Effect, effect
+from sqkit.timing.contrasts import Effect, effect
 from sqkit.timing.poisson import Fit, fit
 
 __all__ = ["CHECKS", "post_rates", "rank_test", "robust", "welch_test", "without"]

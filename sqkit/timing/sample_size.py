@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from sqkit.timing.effects import Effect
+from sqkit.timing.contrasts import Effect
 from sqkit.timing.poisson import Fit
 
 __all__ = ["POWER_REACH", "detectable", "posts_needed"]
