@@ -190,8 +190,8 @@ def read_metrics(path: Path) -> dict[str, Metric]:
     return _read(path, Metric)
 
 
-def read_benchmarks(path: Path, known: dict[str, Metric]) -> dict[str, Benchmark]:
-    """Read reference values; each must name a metric in `known`, and at most one per metric is primary."""
+def read_benchmarks(path: Path, known: dict[str, Metric | Computed]) -> dict[str, Benchmark]:
+    """Read reference values; each must name a quantity in `known`, and at most one per metric is primary."""
     records = _read(path, Benchmark)
     problems = [f"[{b.id}] {unknown('metric', b.metric_id, list(known))}" for b in records.values() if b.metric_id not in known]
     firsts = [b.metric_id for b in records.values() if b.primary]
@@ -232,7 +232,7 @@ def of_areas(*areas: str) -> list[str]:
 @cache
 def benchmarks() -> dict[str, Benchmark]:
     """Return all reference values by id."""
-    return read_benchmarks(PACKAGE / "registry" / "benchmarks.toml", metrics())
+    return read_benchmarks(PACKAGE / "registry" / "benchmarks.toml", metrics() | computed())
 
 
 def metric(metric_id: str) -> Metric:

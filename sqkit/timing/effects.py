@@ -1,188 +1,164 @@
-"""From a fitted model to effects: each level against the mean, tests of all levels, intervals that hold together."""
+"""What a further factor does to response, beside those of the response model: strategy, what titles say, posts after posts."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
+from scipy.special import stdtr, stdtrit
 
-from sqkit.timing.poisson import FEWEST_GROUPS, Fit
+from sqkit.timing.cells import Cells, cells
+from sqkit.timing.contrasts import FEWEST_POSTS, LEVEL, effect
+from sqkit.timing.model import Curve
+from sqkit.timing.poisson import Fit, fit
+from sqkit.timing.robust import robust
 
-__all__ = ["FEWEST_POSTS", "LEVEL", "Effect", "columns_p", "effect", "wald_p"]
+__all__ = ["COLUMNS", "Effects", "Pair", "effects", "of_curve", "pair"]
 
-LEVEL = 0.05
-FEWEST_POSTS = 20  # a level with fewer posts, or responders, is shown and not compared
-FEWEST_EFFECTIVE = 8  # ... or with fewer posts that count evenly
-DRAWS = 20_000
-WALD_DF = 4  # degrees of freedom per contrast below which the largest t decides instead of the Wald test
+COLUMNS = ["level", "n_posts", "n_groups", "y", "m", "ratio", "low", "high", "is_named"]
 
 
 @dataclass(frozen=True)
-class Effect:
-    """Levels of one factor against the mean over the compared ones, as logs.
+class Effects:
+    """Response at each level of a factor.
 
     Attributes
     ----------
-    name : str
-    levels : tuple
-    is_compared : ndarray of bool
-    log_ratio : ndarray
-    contrast : ndarray
-        ``log_ratio`` is linear in the coefficients with these rows (delta method).
-    cov : ndarray
-    df : ndarray
-        Degrees of freedom of each level.
-    reach : ndarray
-        How many standard errors the simultaneous 95% interval reaches, by level.
+    table : DataFrame
+        One row per level, the best first: ``level``; ``n_posts``; ``n_groups``; ``y`` responders; ``m`` members reached; ``ratio`` of
+        response to the mean over the levels, ``low``, ``high`` (95%, over all levels at once), ``is_named`` (off 1, and robust). NaN for
+        levels with too few posts to compare.
     p : float
-        Joint test that all compared levels are equal, uncorrected; NaN with fewer than two.
-    method : str
-        ``wald`` or ``largest``.
-    weight : ndarray
-        Exposure by level.
+        All levels are equal; NaN where it could not be tested.
+    is_robust : bool
+        Whether ranks, winsorised means and the fit without the top posts say the same.
+    reason : str
+        Why there is no test: ``no_column``, ``one_level``, ``not_enough_data``, ``aliased`` (other factors say the same), ``blocked``.
+    n_posts, n_groups : int
     """
 
-    name: str
-    levels: tuple[object, ...]
-    is_compared: np.ndarray
-    log_ratio: np.ndarray
-    contrast: np.ndarray
-    cov: np.ndarray
-    df: np.ndarray
-    reach: np.ndarray
-    p: float
-    method: str
-    weight: np.ndarray = field(repr=False)
+    table: pd.DataFrame
+    p: float = float("nan")
+    is_robust: bool = False
+    reason: str = ""
+    n_posts: int = 0
+    n_groups: int = 0
 
     @property
-    def error(self) -> np.ndarray:
-        """Standard errors of ``log_ratio``."""
-        return np.sqrt(np.diag(self.cov))
-
-    @property
-    def low(self) -> np.ndarray:
-        """Lower simultaneous bound of the log ratio; NaN where not compared."""
-        return np.where(self.is_compared, self.log_ratio - self.reach * self.error, np.nan)
-
-    @property
-    def high(self) -> np.ndarray:
-        """Upper simultaneous bound of the log ratio; NaN where not compared."""
-        return np.where(self.is_compared, self.log_ratio + self.reach * self.error, np.nan)
-
-    @property
-    def largest(self) -> int:
-        """Place of the compared level farthest from the mean by its standard error."""
-        t = np.where(self.is_compared & (self.error > 0), np.abs(self.log_ratio) / np.where(self.error > 0, self.error, 1), -1.0)
-        return int(t.argmax())
+    def is_tested(self) -> bool:
+        """Whether there is a test."""
+        return self.p == self.p
 
 
-def _effective(fit: Fit, code: np.ndarray, n: int, levels: np.ndarray, size: int) -> np.ndarray:
-    """Return how many clusters each level has, counted by how evenly they carry what is expected."""
-    table = np.bincount(code.astype(np.int64) * size + levels, fit.mu, n * size).reshape(n, size)
-    squares = (table**2).sum(0)
-    return np.divide(table.sum(0) ** 2, squares, out=np.zeros(size), where=squares > 0)
+@dataclass(frozen=True)
+class Pair:
+    """Response of one level over another, all else equal: ``ratio``, ``low``, ``high`` (95%), ``se`` of its log, ``p``, posts of both."""
+
+    ratio: float = float("nan")
+    low: float = float("nan")
+    high: float = float("nan")
+    se: float = float("nan")
+    p: float = float("nan")
+    is_robust: bool = False
+    reason: str = ""
+    n_with: int = 0
+    n_without: int = 0
 
 
-def effect(fit: Fit, name: str, seed: int) -> Effect:
-    """Return the levels of a factor against their mean.
+def of_curve(curve: Curve | None, n_posts: int, n_groups: int) -> Effects:
+    """Return a curve of the response model in this form."""
+    if curve is None:
+        return Effects(pd.DataFrame(columns=COLUMNS), reason="no_column", n_posts=n_posts, n_groups=n_groups)
+    table = curve.table[~curve.table.level.isin(["", -1])].reset_index(drop=True)
+    robust_ = bool(curve.matters) or curve.reason != "fragile"
+    return Effects(
+        table.reindex(columns=COLUMNS), curve.p, robust_, curve.reason if curve.p != curve.p else "", n_posts, n_groups
+    )
+
+
+def _counts(engine, table: str, factor: str) -> tuple[pd.DataFrame, int, int]:
+    counts = engine.execute(
+        f"""SELECT {factor} AS level, count(DISTINCT post_id) AS n_posts, count(DISTINCT group_id) AS n_groups,
+                   CAST(sum(y) AS DOUBLE) AS y, CAST(sum(m) AS DOUBLE) AS m
+            FROM {table} WHERE coalesce({factor}, '') <> '' GROUP BY 1 ORDER BY n_posts DESC, level"""
+    ).df()
+    return counts, *engine.execute(f"SELECT count(DISTINCT post_id), count(DISTINCT group_id) FROM {table}").fetchone()
+
+
+def _model(engine, table: str, factor: str, controls: Sequence[str]) -> Fit:
+    """Fit the factor beside the controls, rows without the factor and rows nobody can have answered left out."""
+    engine.execute(f"CREATE OR REPLACE TEMP TABLE effect_rows AS SELECT * FROM {table} WHERE coalesce({factor}, '') <> ''")
+    return fit(_answered(cells(engine, [factor, *controls], "effect_rows")))
+
+
+def _answered(rows: Cells) -> Cells:
+    """Leave out rows of levels and groups that nobody answered: they have no finite estimate."""
+    for _ in range(5):
+        keep = np.bincount(rows.group, rows.y, rows.n_groups)[rows.group] > 0
+        for f in rows.factors:
+            keep &= np.bincount(f.codes, rows.y, len(f.levels))[f.codes] > 0
+        if keep.all():
+            break
+        rows = rows.where(keep)
+    return rows
+
+
+def effects(engine, table: str, factor: str, controls: Sequence[str], seed: int) -> Effects:
+    """Return what the levels of a factor do to response, controls and the group held equal.
+
+    Poisson regression with a baseline per group on the rows of a table with the columns of ``posted``, errors clustered by post and by
+    group, the checks of the response model. Descriptive unless the levels were drawn by lot. Smallest sample: 20 posts a level.
+    """
+    counts, n_posts, n_groups = _counts(engine, table, factor)
+    nothing = counts.assign(ratio=np.nan, low=np.nan, high=np.nan, is_named=False)
+    if len(counts) < 2 or (counts.n_posts >= FEWEST_POSTS).sum() < 2:
+        reason = "not_enough_data" if len(counts) > 1 else "one_level" if len(counts) else "no_column"
+        return Effects(nothing.reindex(columns=COLUMNS), reason=reason, n_posts=n_posts, n_groups=n_groups)
+    model = _model(engine, table, factor, controls)
+    found = effect(model, factor, seed)
+    if not np.isfinite(found.p):
+        reason = "aliased" if factor in model.aliased else "not_enough_data"
+        return Effects(nothing.reindex(columns=COLUMNS), reason=reason, n_posts=n_posts, n_groups=n_groups)
+    checks, agree = robust(model, found, seed, refit=found.p < LEVEL)
+    is_robust = all(v < LEVEL for k, v in checks.items() if k != "medians")
+    off = np.sign(found.low) * np.sign(found.high) > 0
+    values = {"ratio": found.log_ratio, "low": found.low, "high": found.high}
+    told = pd.DataFrame(
+        {"level": list(found.levels)} | {k: np.where(found.is_compared, np.exp(v), np.nan) for k, v in values.items()}
+    )
+    both = counts.merge(told.assign(is_named=off & agree), on="level", how="left").astype({"is_named": bool})
+    both = both.sort_values(["ratio", "level"], ascending=[False, True], na_position="last", ignore_index=True)
+    return Effects(both.reindex(columns=COLUMNS), found.p, is_robust, "", n_posts, n_groups)
+
+
+def pair(engine, table: str, factor: str, controls: Sequence[str], seed: int, levels: tuple[str, str] = ("yes", "no")) -> Pair:
+    """Return the response of one level of a factor over that of another, controls and the group held equal.
 
     Parameters
     ----------
-    fit : Fit
-    name : str
-        One of its factors.
-    seed : int
-        Of the draws that make the intervals hold together; derived from stable text.
+    levels : pair of str
+        The level in question, and the one it is held against.
+
+    As :func:`effects`; the interval is of this pair alone.
     """
-    f, span = fit.cells.factor(name), fit.span(name)
-    size, c = len(f.levels), fit.cells
-    basis = np.zeros((size, len(fit.beta)))
-    basis[:, span] = f.basis
-    own = basis @ fit.beta
-    seen = np.bincount(np.unique(c.post.astype(np.int64) * size + f.codes) % size, minlength=size)
-    posts = _effective(fit, c.post, c.n_posts, f.codes, size)
-    groups = _effective(fit, c.group, c.n_groups, f.codes, size)
-    known = np.array([level not in ("", -1) for level in f.levels])
-    compared = known & (seen >= FEWEST_POSTS) & (np.bincount(f.codes, c.y, size) >= FEWEST_POSTS) & (posts >= FEWEST_EFFECTIVE)
-    if not fit.is_within:  # levels of groups, not of posts
-        compared &= groups >= FEWEST_GROUPS
-    weight = np.bincount(f.codes, c.m, size)
-    share = np.where(compared, weight, 0) * np.exp(own)
-    total = share.sum()
-    if not compared.any() or name in fit.aliased:
-        nothing, empty = np.zeros(size, bool), np.full(size, np.nan)
-        return Effect(name, f.levels, nothing, empty, basis, np.full((size, size), np.nan), empty, empty, np.nan, "", weight)
-    contrast = basis - (share / total) @ basis
-    log_ratio = own - np.log(total / weight[compared].sum())
-    cov = fit.covariance(contrast)
-    df = posts - 1 if fit.groups is None else np.minimum(posts, groups) - 1
-    df = np.maximum(df, 1.0)
-    reach, p, method = np.full(size, np.nan), np.nan, ""
-    if compared.sum() >= 2:
-        at = np.flatnonzero(compared)
-        reach[at], p, method = _together(log_ratio[at], cov[np.ix_(at, at)], df[at], share[at], seed)
-    return Effect(name, f.levels, compared, log_ratio, contrast, cov, df, reach, p, method, weight)
-
-
-def _together(value: np.ndarray, cov: np.ndarray, df: np.ndarray, share: np.ndarray, seed: int) -> tuple[np.ndarray, float, str]:
-    """Return the reach of the simultaneous intervals, the joint p and how it was made.
-
-    `value` are deviations from their mean weighted by `share`, so one of them follows from the others and is left out of the Wald test.
-    """
-    from scipy.special import ndtr, stdtrit
-
-    error = np.sqrt(np.diag(cov))
-    if not (error > 0).all():
-        return np.full(len(value), np.nan), np.nan, ""
-    top = _largest(cov, seed)
-    reach = stdtrit(df, ndtr(np.quantile(top, 1 - LEVEL)))
-    rest = np.delete(np.arange(len(value)), share.argmax())
-    p, method = wald_p(value[rest], cov[np.ix_(rest, rest)], float(1 / np.mean(1 / df))), "wald"
-    if not np.isfinite(p):
-        p, method = _largest_p(value, error, df, top), "largest"
-    return reach, p, method
-
-
-def _largest(cov: np.ndarray, seed: int) -> np.ndarray:
-    """Draw the largest of correlated standard normal deviates, in size."""
-    error = np.sqrt(np.diag(cov))
-    values, vectors = np.linalg.eigh(cov / np.outer(error, error))
-    root = vectors * np.sqrt(np.maximum(values, 0))
-    return np.abs(np.random.default_rng(seed).standard_normal((DRAWS, len(cov))) @ root.T).max(axis=1)
-
-
-def _largest_p(value: np.ndarray, error: np.ndarray, df: np.ndarray | float, top: np.ndarray) -> float:
-    from scipy.special import ndtri, stdtr
-
-    return float((1 + (top >= -ndtri(stdtr(df, -np.abs(value) / error).min())).sum()) / (1 + DRAWS))
-
-
-def wald_p(value: np.ndarray, cov: np.ndarray, df: float) -> float:
-    """Return the p-value of the Wald test that all of `value` are 0, in the approximate Hotelling form; NaN if clusters are too few.
-
-    With ``q`` values and ``df`` degrees of freedom, ``(df - q + 1) / (df q) Q`` is F on q and df - q + 1 (Pustejovsky and Tipton 2018).
-    """
-    from scipy.special import fdtrc
-
-    q = len(value)
-    if df < WALD_DF * q or not q:
-        return float("nan")
-    try:
-        statistic = max(float(value @ np.linalg.solve(cov, value)), 0.0)
-    except np.linalg.LinAlgError:
-        return float("nan")
-    return float(fdtrc(q, df - q + 1, statistic * (df - q + 1) / (df * q)))
-
-
-def columns_p(fit: Fit, name: str, seed: int) -> float:
-    """Return the joint p that all columns of a factor are 0: Wald, or by the largest where clusters are few; NaN if none could be told."""
-    span = fit.span(name)
-    kept = fit.kept[(fit.kept >= span.start) & (fit.kept < span.stop)]
-    if not len(kept):
-        return float("nan")
-    value, cov = fit.beta[kept], fit.covariance(np.eye(len(fit.beta))[kept])
-    clusters = fit.cells.post if fit.groups is None else fit.cells.group
-    df = float(len(np.unique(clusters)) - 1)
-    p = wald_p(value, cov, df)
-    error = np.sqrt(np.diag(cov))
-    return p if np.isfinite(p) or not (error > 0).all() else _largest_p(value, error, df, _largest(cov, seed))
+    counts, *_ = _counts(engine, table, factor)
+    n = [int(counts.n_posts[counts.level == level].sum()) for level in levels]
+    sizes = {"n_with": n[0], "n_without": n[1]}
+    if min(n) < FEWEST_POSTS:
+        return Pair(reason="no_column" if not sum(n) else "not_enough_data" if min(n) else "one_level", **sizes)
+    model = _model(engine, table, factor, controls)
+    found = effect(model, factor, seed)
+    there = [list(found.levels).index(level) if level in found.levels else -1 for level in levels]
+    if min(there) < 0 or not found.is_compared[there].all():
+        return Pair(reason="aliased" if factor in model.aliased else "not_enough_data", **sizes)
+    contrast = (found.contrast[there[0]] - found.contrast[there[1]])[None]
+    value, se = float(found.log_ratio[there[0]] - found.log_ratio[there[1]]), float(np.sqrt(model.covariance(contrast)[0, 0]))
+    df = float(found.df[there].min())
+    half = float(stdtrit(df, 0.975)) * se
+    p = float(2 * stdtr(df, -abs(value) / se)) if se > 0 else float("nan")
+    checks, _ = robust(model, found, seed, refit=p < LEVEL)
+    is_robust = all(v < LEVEL for k, v in checks.items() if k != "medians")
+    ratio, low, high = (float(np.exp(v)) for v in (value, value - half, value + half))
+    return Pair(ratio, low, high, se, p, is_robust, "", **sizes)
