@@ -7,7 +7,7 @@ from pathlib import Path
 
 from sqkit.errors import InputError
 
-__all__ = ["PACKAGE", "data_home", "real_data_home", "root", "source_home"]
+__all__ = ["PACKAGE", "accepted_home", "data_home", "real_data_home", "root", "source_home"]
 
 PACKAGE = Path(__file__).parent
 
@@ -42,6 +42,15 @@ def data_home() -> Path:
 def source_home(source_id: str) -> Path:
     """Return the folder of one source; it need not exist yet."""
     return data_home() / source_id
+
+
+def accepted_home(source_id: str) -> Path:
+    """Return the folder of what people accepted about a source (its plans); it need not exist yet.
+
+    It lies beside the folder of the source, which is replaced as a whole when the source is ingested again. No source can have its
+    name, as ids hold no underscore. Every file in it is an input of the source's reports.
+    """
+    return data_home() / "accepted_plans" / source_id
 
 
 def real_data_home() -> Path | None:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from sqkit import sources
-from sqkit.config import PACKAGE, root
+from sqkit.config import PACKAGE, accepted_home, root
 from sqkit.errors import MissingDataError, ParameterError, unknown
 from sqkit.publish.catalogue import Notebook
 from sqkit.publish.parameters import check, injected
@@ -38,7 +38,7 @@ class Job:
     folder : str
         Folder of the products below the output folder; ``name`` is their file name without ending.
     key : str
-        Hash of notebook, parameters, input data, package source and lock. Equal keys give equal reports.
+        Hash of notebook, parameters, input data, accepted plans, package source and lock. Equal keys give equal reports.
     deadline_s : float
         The whole job, execution and rendering, must end within so many seconds.
     """
@@ -121,6 +121,14 @@ def code_hash() -> str:
     return digest.hexdigest()
 
 
+def accepted_hash(source_id: str) -> str:
+    """Hash of the plans that people accepted for a source; '' where there is none."""
+    digest, files = hashlib.sha256(), sorted(accepted_home(source_id).glob("*.json"))
+    for path in files:
+        digest.update(path.name.encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest() if files else ""
+
+
 def plan(notebook: Notebook, given: Mapping[str, Any], *, text: bool = False, deadline_s: float = DEADLINE_S) -> Job:
     """Turn a notebook and parameters into a job; nothing is started.
 
@@ -159,7 +167,8 @@ def plan(notebook: Notebook, given: Mapping[str, Any], *, text: bool = False, de
     folder = "/".join(slug(str(part)) for part in (values.get("source", "none"), notebook.id, values.get("as_of", "any")))
     name = f"{slug(str(values['store'])) if values.get('store') else 'all'}{tail}.{slug(lang)}"
     cells = [[c["cell_type"], c["source"], c.get("metadata", {})] for c in notebook.cells]
-    key = _hash([cells, notebook.title, values, input_hash, code_hash()])
+    accepted = accepted_hash(values["source"]) if "source" in values else ""
+    key = _hash([cells, notebook.title, values, input_hash, code_hash(), *([accepted] if accepted else [])])
     return Job(
         notebook.path, notebook.title, values, injected(parameters, values), folder, name, lang, input_hash, key, deadline_s,
         currency=currency,

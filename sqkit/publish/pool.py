@@ -45,6 +45,7 @@ class Worker:
             "SQKIT_PARENT_PID": str(os.getpid()),
             "SQKIT_HOME": str(root()),
             "JUPYTER_RUNTIME_DIR": str(runtime),
+            "SQKIT_SCRATCH": str(runtime),
             "IPYTHONDIR": str(runtime / "ipython"),
             "PYTHONHASHSEED": "0",
             "PYTHONUTF8": "1",

@@ -70,7 +70,7 @@ def build(notebook: Any, order: dict[str, Any], staging: Path) -> dict[str, floa
         for kind, content in timed("brief", lambda: make_brief(notebook, order, passed, f"{name}.html")).items():
             write(staging / f"{name}.{kind}", content)
     for title, path in passed.attachments.items():
-        _attach(Path(path), staging / f"{name}.{slug(title)}")
+        _attach(Path(path), staging / f"{name}.{slug(title)}", name)
     listed = sorted(staging.iterdir(), key=lambda p: _rank(p, name))
     links = [{"href": p.name, "text": words.get(p.name, p.name.removeprefix(f"{name}."))} for p in listed]
     base, _, _ = name.rpartition(".")
@@ -107,8 +107,8 @@ def build(notebook: Any, order: dict[str, Any], staging: Path) -> dict[str, floa
     return timings
 
 
-def _attach(source: Path, target: Path) -> None:
-    if target.exists() or target.name.endswith((".html", ".json")):
+def _attach(source: Path, target: Path, name: str) -> None:
+    if target.exists() or target.suffix == ".html" or target.name in (f"{name}.json", f"{name}.failed.json"):
         raise InputError(f"attachment {source.name!r}: {target.name} is a product of the report itself. Choose another name.")
     if not source.is_file():
         raise InputError(f"attachment {source} is not a file.")

@@ -28,7 +28,7 @@ from sqkit.errors import InputError, MissingDataError, unknown
 if TYPE_CHECKING:
     import duckdb
 
-__all__ = ["MANIFEST", "Source", "building", "engine", "load", "parquet", "pattern", "present", "remove", "sentences"]
+__all__ = ["MANIFEST", "Source", "building", "engine", "load", "locked", "parquet", "pattern", "present", "remove", "sentences"]
 
 MANIFEST = "source.json"
 
@@ -242,7 +242,7 @@ def remove(source_id: str) -> None:
     """Delete one ingested source; MissingDataError if it is not there."""
     if source_id not in present():
         raise MissingDataError(unknown("source", source_id, present()))
-    with _locked(source_id):
+    with locked(source_id):
         doomed = _sibling(source_id, "new")
         source_home(source_id).rename(doomed / "removed")
         shutil.rmtree(doomed)
@@ -256,7 +256,7 @@ def building(source_id: str) -> Iterator[Path]:
     process builds a source at a time, others wait. A process killed at any moment leaves the old folder or the new one.
     """
     home = source_home(source_id)
-    with _locked(source_id):
+    with locked(source_id):
         _roll_back(source_id)
         temp = _sibling(source_id, "new")
         temp.chmod(0o755)  # mkdtemp gives 0700, and the store may have other readers
@@ -281,7 +281,7 @@ def _swap(source_id: str, temp: Path, home: Path) -> None:
 
 
 def _recover(source_id: str) -> None:
-    with _locked(source_id):
+    with locked(source_id):
         _roll_back(source_id)
 
 
@@ -301,7 +301,7 @@ def _sibling(source_id: str, kind: str) -> Path:
 
 
 @contextmanager
-def _locked(source_id: str) -> Iterator[None]:
+def locked(source_id: str) -> Iterator[None]:
     """Hold the lock of one source; the system frees it when the process dies."""
     folder = data_home() / ".locks"
     try:
