@@ -89,16 +89,16 @@ def coverage(design: str, runs: int, first: int) -> list:
 
 def scenario(name: str, first: int, runs: int, members: int, groups: int) -> None:
     """Print what is named in demo brands of a scenario, seed by seed."""
+    from sqkit.timing.response import response
     from sqkit.timing.response_view import findings
 
-    from sqkit.timing.response import response
-
+    size = {k: v for k, v in (("members", members), ("groups", groups)) if v}
     named: dict[str, int] = {}
     heads: dict[str, int] = {}
     least_one = 0
     for seed in range(first, first + runs):
         started = time.perf_counter()
-        with quiet.brand(scenario=name, seed=seed, members=members, groups=groups) as source:
+        with quiet.brand(scenario=name, seed=seed, **size) as source:
             reading = quiet.reading(source)
             found = response(reading)
             head = findings(found, reading)[0].scope["finding"]
@@ -120,8 +120,8 @@ def main() -> None:
     parser.add_argument("--first", type=int, default=1)
     parser.add_argument("--design", default=",".join(DESIGNS))
     parser.add_argument("--scenarios", default="")
-    parser.add_argument("--members", type=int, default=20_000)
-    parser.add_argument("--groups", type=int, default=150)
+    parser.add_argument("--members", type=int, default=0, help="0: as the scenario has it")
+    parser.add_argument("--groups", type=int, default=0)
     given = parser.parse_args()
     for name in filter(None, given.scenarios.split(",")):
         scenario(name, given.first, given.runs, given.members, given.groups)

@@ -76,11 +76,12 @@ class Effect:
         return int(t.argmax())
 
 
-def _effective(fit: Fit, code: np.ndarray, n: int, levels: np.ndarray, size: int) -> np.ndarray:
-    """Return how many clusters each level has, counted by how evenly they carry what is expected."""
-    table = np.bincount(code.astype(np.int64) * size + levels, fit.mu, n * size).reshape(n, size)
+def _spread_of(fit: Fit, code: np.ndarray, n: int, levels: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return how many clusters each level has, and how many if counted by how evenly they carry what is expected."""
+    table = np.bincount(code * np.int32(size) + levels, fit.mu, n * size).reshape(n, size)
     squares = (table**2).sum(0)
-    return np.divide(table.sum(0) ** 2, squares, out=np.zeros(size), where=squares > 0)
+    even = np.divide(table.sum(0) ** 2, squares, out=np.zeros(size), where=squares > 0)
+    return (table > 0).sum(0), even
 
 
 def effect(fit: Fit, name: str, seed: int) -> Effect:
@@ -99,9 +100,8 @@ def effect(fit: Fit, name: str, seed: int) -> Effect:
     basis = np.zeros((size, len(fit.beta)))
     basis[:, span] = f.basis
     own = basis @ fit.beta
-    seen = np.bincount(np.unique(c.post.astype(np.int64) * size + f.codes) % size, minlength=size)
-    posts = _effective(fit, c.post, c.n_posts, f.codes, size)
-    groups = _effective(fit, c.group, c.n_groups, f.codes, size)
+    seen, posts = _spread_of(fit, c.post, c.n_posts, f.codes, size)
+    _, groups = _spread_of(fit, c.group, c.n_groups, f.codes, size)
     known = np.array([level not in ("", -1) for level in f.levels])
     compared = known & (seen >= FEWEST_POSTS) & (np.bincount(f.codes, c.y, size) >= FEWEST_POSTS) & (posts >= FEWEST_EFFECTIVE)
     if not fit.is_within:  # levels of groups, not of posts

@@ -31,7 +31,7 @@ __all__ = ["FEWEST_GROUPS", "Fit", "fit"]
 FEWEST_GROUPS = 6  # with fewer, groups cannot speak for groups in general: errors are by post alone
 MOST_STEPS = 50
 MOST_LEVERAGE = 0.9
-TINY = 1e-9
+LAST_STEP = 1e-5  # steps square their error: after one this small there is none to speak of
 
 
 @dataclass(frozen=True)
@@ -130,13 +130,13 @@ class Fit:
     @cached_property
     def posts(self) -> np.ndarray:
         """Covariance clustered by post."""
-        n = len(np.unique(self.cells.post))
+        n = np.count_nonzero(np.bincount(self.cells.post))
         return self.by_post.T @ self.by_post * (n / (n - 1) if n > 1 else np.nan)
 
     @cached_property
     def groups(self) -> np.ndarray | None:
         """Covariance clustered by group; None with fewer than :data:`FEWEST_GROUPS`."""
-        n = len(np.unique(self.cells.group))
+        n = np.count_nonzero(np.bincount(self.cells.group))
         return self.by_group.T @ self.by_group * (n / (n - 1)) if n >= FEWEST_GROUPS else None
 
     def covariance(self, contrast: np.ndarray) -> np.ndarray:
@@ -165,7 +165,7 @@ def _tables(cells: Cells, code: np.ndarray, n: int, weight: np.ndarray) -> np.nd
     parts = []
     for f in cells.factors:
         size = len(f.levels)
-        sums = np.bincount(code.astype(np.int32) * size + f.codes, weight, n * size).reshape(n, size)
+        sums = np.bincount(code * np.int32(size) + f.codes, weight, n * size).reshape(n, size)
         parts.append(sums @ f.basis)
     return np.hstack(parts) if parts else np.zeros((n, 0))
 
@@ -181,16 +181,21 @@ def fit(cells: Cells, *, by_group: bool = True) -> Fit:
         One baseline per group (so that which groups got which hours cannot matter), or one for all rows.
     """
     cell, x, spans = cells.matrix()
-    base, n_base = (cells.group, cells.n_groups) if by_group else (np.zeros(len(cells.y), np.int8), 1)
+    base, n_base = (cells.group, cells.n_groups) if by_group else (np.zeros(len(cells.y), np.int32), 1)
     answered = np.bincount(cell, cells.y, len(x))
     by_base = np.bincount(base, cells.y, n_base)
-    beta, kept = np.zeros(x.shape[1]), None
+    # with one baseline the cells are rows enough
+    m, at, own = (cells.m, cell, base) if by_group else (np.bincount(cell, cells.m, len(x)), slice(None), np.zeros(len(x), np.int32))
+    beta, kept, largest = np.zeros(x.shape[1]), None, np.inf
     for _ in range(MOST_STEPS):
-        mu = cells.m * np.exp(x @ beta)[cell]
-        expected = np.bincount(base, mu, n_base)
-        mu *= np.divide(by_base, expected, out=np.zeros(n_base), where=expected > 0)[base]
-        fitted = np.bincount(cell, mu, len(x))
-        sums = _tables(cells, base, n_base, mu)
+        mu = m * np.exp(x @ beta)[at]
+        expected = np.bincount(own, mu, n_base)
+        level = np.divide(by_base, expected, out=np.zeros(n_base), where=expected > 0)
+        if largest < LAST_STEP:
+            break
+        mu *= level[own]
+        fitted = np.bincount(cell, mu, len(x)) if by_group else mu
+        sums = _tables(cells, base, n_base, mu) if by_group else (fitted @ x)[None]
         centres = np.divide(sums, by_base[:, None], out=np.zeros_like(sums), where=by_base[:, None] > 0)
         information = (x * fitted[:, None]).T @ x - sums.T @ centres
         if kept is None:
@@ -199,9 +204,9 @@ def fit(cells: Cells, *, by_group: bool = True) -> Fit:
         step = np.zeros_like(beta)
         step[kept] = np.linalg.solve(part, (x.T @ (answered - fitted))[kept])
         largest = np.abs(step).max(initial=0)
-        if largest < TINY:
-            break
-        beta += step * min(1.0, 2.0 / largest)
+        beta += step * min(1.0, 2.0 / largest) if largest else 0.0
+    mu = cells.m * np.exp(x @ beta)[cell]
+    mu *= level[base]
     bread = np.zeros_like(information)
     bread[np.ix_(kept, kept)] = np.linalg.inv(part)
     lost = np.setdiff1d(np.arange(len(beta)), kept)
