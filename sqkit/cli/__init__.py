@@ -12,6 +12,7 @@ import typer
 
 from sqkit.cli.campaign import campaign_assign, campaign_check
 from sqkit.cli.data import data_add, data_check, data_facts, data_list, data_remove
+from sqkit.cli.plan import plan_accept, plan_list, plan_show, plan_withdraw
 from sqkit.cli.reports import demo, new, open_report, report
 from sqkit.cli.text import STATE, language, say, tell, texts
 from sqkit.config import root
@@ -87,7 +88,7 @@ def version() -> None:
 def build() -> Any:
     """Return the command with its texts in the user's language."""
     settings = {"rich_markup_mode": None, "pretty_exceptions_enable": False, "add_completion": False, "no_args_is_help": True}
-    app, data, campaign = (typer.Typer(**settings) for _ in range(3))
+    app, data, campaign, plan = (typer.Typer(**settings) for _ in range(4))
     app.callback()(options)
     for name, command in {
         "add": data_add,
@@ -110,8 +111,11 @@ def build() -> Any:
         app.command(name)(guarded(command))
     for name, command in {"assign": campaign_assign, "check": campaign_check}.items():
         campaign.command(name)(guarded(command))
+    for name, command in {"accept": plan_accept, "list": plan_list, "show": plan_show, "withdraw": plan_withdraw}.items():
+        plan.command(name)(guarded(command))
     app.add_typer(data, name="data")
     app.add_typer(campaign, name="campaign")
+    app.add_typer(plan, name="plan")
     top = typer.main.get_command(app)
     label(top, "app")
     return top
