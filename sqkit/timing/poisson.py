@@ -121,8 +121,9 @@ class Fit:
     def rows(self) -> np.ndarray:
         """Covariance as if rows were independent."""
         squares = self.residual**2
-        inner = (self.x * np.bincount(self.cell, squares, len(self.x))[:, None]).T @ self.x
-        tables = _tables(self.cells, self.base, self.n_base, squares)
+        by_cell = np.bincount(self.cell, squares, len(self.x))
+        inner = (self.x * by_cell[:, None]).T @ self.x
+        tables = _tables(self.cells, self.base, self.n_base, squares) if self.n_base > 1 else (by_cell @ self.x)[None]
         cross = tables.T @ self.centres
         own = (self.centres * np.bincount(self.base, squares, self.n_base)[:, None]).T @ self.centres
         return self.bread @ (inner - cross - cross.T + own) @ self.bread
@@ -185,7 +186,9 @@ def fit(cells: Cells, *, by_group: bool = True) -> Fit:
     answered = np.bincount(cell, cells.y, len(x))
     by_base = np.bincount(base, cells.y, n_base)
     # with one baseline the cells are rows enough
-    m, at, own = (cells.m, cell, base) if by_group else (np.bincount(cell, cells.m, len(x)), slice(None), np.zeros(len(x), np.int32))
+    m, at, own = (
+        (cells.m, cell, base) if by_group else (np.bincount(cell, cells.m, len(x)), slice(None), np.zeros(len(x), np.int32))
+    )
     beta, kept, largest = np.zeros(x.shape[1]), None, np.inf
     for _ in range(MOST_STEPS):
         mu = m * np.exp(x @ beta)[at]
