@@ -55,7 +55,7 @@ def test_titles_say_what_was_found_and_its_opposites(lang):
     }  # fmt: skip
     titles = {key: view.title(found, "hour", reading, lang).plain for key, found in cases.items()}
     assert len(set(titles.values())) == 5
-    assert ("19–20 点" if lang == "zh" else "19:00–20:59") in titles["window"] and "1.30×" in titles["window"]
+    assert ("19–20" if lang == "zh" else "19:00–20:59") in titles["window"] and "1.30×" in titles["window"]
     assert "1.30×" in titles["none"] and "30.0%" in titles["none"]
     for key, found in cases.items():
         text = view.verdict_sentence(found, reading, lang)
