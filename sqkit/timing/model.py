@@ -93,8 +93,8 @@ class Curve:
     matters : bool or None
         True: p < .05 and it survives the robustness checks; False: not distinguishable; None: not enough data.
     reason : str
-        Id of why not, where `matters` is not True: ``""``, ``not_enough_data``, ``blocked``, ``aliased`` (another
-        factor, the month or the group says the same), ``fragile`` (one post or a few made it).
+        Id of why not, where `matters` is not True: ``""``, ``not_enough_data``, ``few_groups`` (two to seven),
+        ``blocked``, ``aliased`` (another factor, the month or the group says the same), ``fragile`` (one post or a few made it).
     checks : dict
         Robustness: name of check (``winsorised``, ``rank``, ``without_top_post``, ``medians``) to its p-value or level named.
     detectable : float

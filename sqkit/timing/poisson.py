@@ -28,7 +28,7 @@ from sqkit.timing.cells import Cells
 
 __all__ = ["FEWEST_GROUPS", "Fit", "fit"]
 
-FEWEST_GROUPS = 6  # with fewer, groups cannot speak for groups in general: errors are by post alone
+FEWEST_GROUPS = 8  # with fewer, groups cannot speak for groups in general: errors are by post alone
 MOST_STEPS = 50
 MOST_LEVERAGE = 0.9
 LAST_STEP = 1e-5  # steps square their error: after one this small there is none to speak of

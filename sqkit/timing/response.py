@@ -16,7 +16,7 @@ from sqkit.stats import holm
 from sqkit.timing.cells import Cells, Factor, cells
 from sqkit.timing.contrasts import FEWEST_POSTS, LEVEL, Effect, columns_p, effect
 from sqkit.timing.model import FACTORS, Curve, Response
-from sqkit.timing.poisson import Fit, fit
+from sqkit.timing.poisson import FEWEST_GROUPS, Fit, fit
 from sqkit.timing.posted import posted
 from sqkit.timing.robust import robust
 from sqkit.timing.sample_size import detectable, posts_needed
@@ -40,7 +40,7 @@ def response(reading: Reading) -> Response:
 
     Grain: one row per post and group of ``posted``. Response is counted per member reached, Poisson with log link, with a baseline per
     group and per calendar month, and posts of the seven days before held equal; errors are clustered by group and by post (by post alone
-    with fewer than six groups). Factors that only groups have (kind) are compared between groups, with everything else held equal.
+    where the source is one page). Factors that only groups have (kind) are compared between groups, with everything else held equal.
     Levels with fewer than 20 posts or 20 responders are shown, not compared. Joint tests are corrected by Holm over the factors; what
     holds is then checked on posts (winsorised means, ranks, medians, the fit without the top post and without the top 1%). Descriptive:
     hours were chosen, not drawn. Source: S2.9, S2.10, S3.16.
@@ -48,20 +48,23 @@ def response(reading: Reading) -> Response:
     Returns
     -------
     Response
-        Without curves where there are no posts; with ``not_enough_data`` curves below 40 posts.
+        Without curves where there are no posts; with ``not_enough_data`` curves below 40 posts, with ``few_groups`` from two to seven
+        groups: so few cannot speak for groups in general (a single page speaks for itself).
     """
     data = posted(reading)
     nothing = Response({}, float("nan"), float("nan"), data.n_rows, data.n_posts, data.n_groups)
     if not data.n_rows or not data.outcome:
         return nothing
     everything = cells(reading.engine, [*FACTORS, *NUISANCE])
+    is_few = 1 < data.n_groups < FEWEST_GROUPS
+    reason = "few_groups" if is_few else "not_enough_data"
     curves = {
-        f.name: _unread(f.name, "blocked" if f.name in data.blocked else "not_enough_data", everything)
+        f.name: _unread(f.name, "blocked" if f.name in data.blocked else reason, everything)
         for f in everything.factors
         if f.name in FACTORS and (f.name in data.blocked or len(f.levels) > 1)
     }
     base_rate = everything.y.sum() / everything.m.sum()
-    if data.n_posts < FEWEST_IN_ALL or not everything.y.sum():
+    if is_few or data.n_posts < FEWEST_IN_ALL or not everything.y.sum():
         return Response(curves, base_rate, float("nan"), data.n_rows, data.n_posts, data.n_groups)
     model = model_of(everything, data.blocked)
     effects = {f.name: effect(model, f.name, seed_of(reading, f.name)) for f in model.cells.factors if f.name in FACTORS}

@@ -213,8 +213,10 @@ def untold(response: Response, factor: str, reading: Reading, lang: Lang) -> tup
         why, need = ("no_posts", "table") if not response.n_posts else ("absent", "levels")
         return ask, phrase(f"timing_why_{why}", lang), phrase(f"timing_need_{need}", lang)
     if kind == "untold":
-        need = {"blocked": "clock", "aliased": "apart"}.get(curve.reason, "levels")
+        need = {"blocked": "clock", "aliased": "apart", "few_groups": "groups"}.get(curve.reason, "levels")
         told = {"have": have} if curve.reason == "not_enough_data" else {}
+        if curve.reason == "few_groups":
+            told = {"groups": labels.count(response.n_groups, lang)}
         return ask, phrase(f"timing_why_{curve.reason}", lang, **told), phrase(f"timing_need_{need}", lang)
     least = number(curve.detectable, "timing_detectable", "multiple", lang)
     why = phrase("timing_why_fragile", lang) if kind == "fragile" else phrase("timing_why_none", lang, have=have, least=least)
@@ -258,6 +260,8 @@ def verdict_sentence(response: Response, reading: Reading, lang: Lang) -> Text:
         text = phrase("timing_verdict_none", lang, n=n, least=least)
     elif "no" in kinds:
         text = phrase(f"timing_verdict_none_{next(f for f, k in states.items() if k == 'no')}", lang, n=n)
+    elif any(c.reason == "few_groups" for c in response.curves.values()):
+        text = phrase("timing_verdict_few_groups", lang, groups=labels.count(response.n_groups, lang))
     elif any(c.reason == "blocked" for c in response.curves.values()):
         text = phrase("timing_verdict_blocked", lang)
     else:

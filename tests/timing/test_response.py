@@ -201,6 +201,8 @@ def test_bad_input_has_an_answer(read_rows):
     assert {c.reason for c in few.curves.values()} == {"not_enough_data"}
     silent = response(read_rows(Cells(rows.y * 0, rows.m, rows.post, rows.group, rows.n_posts, rows.n_groups, rows.factors)))
     assert {c.matters for c in silent.curves.values()} == {None}
+    three = response(read_rows(drawn(14, n_groups=3, n_posts=300, reach=2)))
+    assert {(c.matters, c.reason) for c in three.curves.values()} == {(None, "few_groups")}
     one_group = response(read_rows(rows.where(rows.group == 0)))
     assert "kind" not in one_group.curves
 

@@ -72,7 +72,7 @@ def test_the_need_says_how_many_posts():
     assert "1.25×" in view.untold(found, "hour", reading_of(), "en")[1].plain
 
 
-@pytest.mark.parametrize("reason", ["blocked", "aliased", "not_enough_data"])
+@pytest.mark.parametrize("reason", ["blocked", "aliased", "not_enough_data", "few_groups"])
 def test_each_reason_has_a_sentence_and_what_would_help(reason):
     found = made(curve("hour", None, reason))
     question, why, need = view.untold(found, "hour", reading_of(), "en")
