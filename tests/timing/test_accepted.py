@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import random
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
@@ -16,6 +15,7 @@ from sqkit.config import accepted_home
 from sqkit.errors import InputError
 from sqkit.publish import catalogue
 from sqkit.publish.jobs import plan as job_of
+from sqkit.publish.products import _attach
 from sqkit.timing import accepted_view, kept
 from sqkit.timing.accepted import Accepted, accepted, already, clashes, home, in_force, parse, recorded
 from sqkit.timing.plan_read import MOST_BYTES, faults, read_plan
@@ -42,7 +42,14 @@ def own(tmp_path, monkeypatch):
 
 
 def test_a_record_comes_back_as_it_went_out(own):
-    one = record(GOOD, note="n", policy={"mass_window": "month"}, replaces=("a" * 64,), sequence=2, withdrawn={"by": "x", "at": "y", "note": "", "from": "2026-07-08"})
+    one = record(
+        GOOD,
+        note="n",
+        policy={"mass_window": "month"},
+        replaces=("a" * 64,),
+        sequence=2,
+        withdrawn={"by": "x", "at": "y", "note": "", "from": "2026-07-08"},
+    )
     assert parse(one.to_json(), "x") == one
     store(one)
     assert recorded("demo") == [one] and recorded("other") == []
@@ -63,7 +70,15 @@ def test_a_damaged_record_is_named_with_what_to_do(own):
     store(record(GOOD))
     (path,) = accepted_home("demo").glob("*.json")
     whole = path.read_text(encoding="utf-8")
-    for text in ("", "{", "[]", "null", whole[: len(whole) // 2], whole.replace("G001", "G009"), whole.replace('"schema": 1', '"schema": 9')):
+    for text in (
+        "",
+        "{",
+        "[]",
+        "null",
+        whole[: len(whole) // 2],
+        whole.replace("G001", "G009"),
+        whole.replace('"schema": 1', '"schema": 9'),
+    ):
         path.write_text(text, encoding="utf-8")
         with pytest.raises(InputError, match=path.name[:12]):
             accepted("demo", date(2026, 6, 30))
@@ -86,7 +101,12 @@ def test_a_plan_belongs_to_the_day_of_its_data(own):
 
 
 def test_a_later_plan_takes_over_its_groups_and_days_for_good(own):
-    late = replace(GOOD, as_of=date(2026, 7, 6), first=date(2026, 7, 7), entries=(entry("2026-07-07", "19:05", groups=("G001",), operators=(("OP01", 1),)),))
+    late = replace(
+        GOOD,
+        as_of=date(2026, 7, 6),
+        first=date(2026, 7, 7),
+        entries=(entry("2026-07-07", "19:05", groups=("G001",), operators=(("OP01", 1),)),),
+    )
     old, new = record(GOOD), record(late, replaces=(GOOD.hash,), sequence=1)
     (first, second) = (r.plan for r in in_force([old, new]))
     assert [e.group_ids for e in first.entries] == [("G001", "G002"), ("G002",)] and second == late
@@ -211,7 +231,10 @@ def world(store_home, n_groups: int, minutes, days: int = 3, content="product"):
                 "post_id": f"P{d}", "group_id": f"G{g:03d}", "scheduled_at": at, "n_members": 50, "n_responders": 1,
                 "sent_at": None if late is None else at + timedelta(minutes=late), "status": "sent" if late is not None else "failed",
             })  # fmt: skip
-    groups = [{"group_id": f"G{g:03d}", "store_id": f"S{g % 2}", "operator_id": f"OP{g % 3}", "created_at": datetime(2026, 1, 1)} for g in range(n_groups)]
+    groups = [
+        {"group_id": f"G{g:03d}", "store_id": f"S{g % 2}", "operator_id": f"OP{g % 3}", "created_at": datetime(2026, 1, 1)}
+        for g in range(n_groups)
+    ]
     stores = [{"store_id": f"S{s}", "name": f"Store {s}"} for s in range(2)]
     tables = {"posts": posts, "deliveries": deliveries, "groups": groups, "stores": stores}
     tables["operators"] = [{"operator_id": f"OP{i}"} for i in range(3)]
@@ -257,10 +280,23 @@ def test_where_nothing_can_be_compared_it_is_said_and_how_to_accept(tmp_path):
     reading = worlds.reading(made)
     later = replace(plan, entries=plan.entries[-1:])
     with worlds.store_at(tmp_path):
-        cases = {"none_accepted": kept.kept(reading, []), "none_due": kept.kept(reading, [later]), "few": kept.kept(reading, [plan])}
+        cases = {
+            "none_accepted": kept.kept(reading, []),
+            "none_due": kept.kept(reading, [later]),
+            "few": kept.kept(reading, [plan]),
+        }
     assert [c.reason for c in cases.values()] == ["none_accepted", "none_due", ""]
     for lang in ("zh", "en"):
         for found in cases.values():
             assert accepted_view.title(found, reading, lang).plain and accepted_view.rows(found, lang).empty
             assert len(accepted_view.untold(found, reading, lang)) == 3
         assert "sqkit plan accept sent-world" in accepted_view.untold(cases["none_accepted"], reading, lang)[2].plain
+
+
+def test_a_report_carries_json_beside_it_and_keeps_its_own_names(tmp_path):
+    (tmp_path / "a").write_text("{}", encoding="utf-8")
+    _attach(tmp_path / "a", tmp_path / "all.zh.plan.json", "all.zh")
+    assert (tmp_path / "all.zh.plan.json").read_text(encoding="utf-8") == "{}"
+    for name in ("all.zh.json", "all.zh.failed.json", "all.zh.x.html", "all.zh.plan.json"):
+        with pytest.raises(InputError, match="Choose another name"):
+            _attach(tmp_path / "a", tmp_path / name, "all.zh")

@@ -17,7 +17,15 @@ from sqkit.timing import plan_files
 from sqkit.timing.schedule_model import Entry, Plan
 
 
-def entry(day: str, at: str, slot="evening", content="product", groups=("G001", "G002"), operators=(("OP01", 1), ("OP02", 1)), drawn=False):
+def entry(
+    day: str,
+    at: str,
+    slot="evening",
+    content="product",
+    groups=("G001", "G002"),
+    operators=(("OP01", 1), ("OP02", 1)),
+    drawn=False,
+):
     return Entry(
         f"{day}-{slot}-1", date.fromisoformat(day), datetime.fromisoformat(f"{day}T{at}"), slot, content, tuple(groups), drawn,
         0.25 if drawn else 1.0, tuple(operators), 180, 9.5, 7.0, 12.25, "drawn" if drawn else "best",
@@ -139,7 +147,11 @@ def test_a_later_version_moves_the_event_and_a_withdrawn_one_takes_it_back():
     assert [e["sequence"] for e in new] == [1, 1] and old[0]["dtstart"].dt != new[0]["dtstart"].dt
     gone = icalendar.Calendar.from_ical(plan_files.calendar(PLAN, "en", sequence=1, is_cancelled=True))
     assert gone["method"] == "CANCEL" and {e["status"] for e in gone.walk("VEVENT")} == {"CANCELLED"} and not gone.walk("VALARM")
-    uids = {plan_files.calendar(p, "en", operator=o).split(b"UID:")[1][:32] for p in (PLAN, replace(PLAN, store="S1")) for o in ("", "OP01")}
+    uids = {
+        plan_files.calendar(p, "en", operator=o).split(b"UID:")[1][:32]
+        for p in (PLAN, replace(PLAN, store="S1"))
+        for o in ("", "OP01")
+    }
     assert len(uids) == 4
 
 
