@@ -34,6 +34,7 @@ REFERENCES = ["content_references"]
 ANSWERS = {"question": "content_col_question", "answer": "content_col_answer", "sure": "content_col_sure"}
 DECISIONS = {key: f"content_col_{key}" for key in ("what", "who", "when", "tells")}
 SMALL = 0.001
+DUTIES = ("rules", "service")  # classes that are posted for their own sake: no advice to post fewer
 
 
 def metric_ids() -> list[str]:
@@ -106,7 +107,7 @@ def decisions(found: Content, half: HalfLife, leaving: Mix, reading: Reading, la
         )
         return made
     for factor in view.order(found):
-        best, last = view.ends(found, factor)
+        best, last = view.ends(found, factor, DUTIES)
         shown = best if best is not None else last
         if shown is None:
             continue
@@ -143,6 +144,8 @@ def _sure(found: Content, test: str, lang: Lang) -> Text:
     p = found.adjusted.get(test, float("nan"))
     if p < SMALL:
         return phrase("content_sure_below", lang)
+    if not p < 0.05:
+        return phrase("content_sure_none", lang)
     return phrase("content_sure", lang, chance=number(p, "content_chance", "share", lang))
 
 
@@ -168,7 +171,12 @@ def answers(found: Content, half: HalfLife, again: Repost, leaving: Mix, reading
     told = raw("–") if again.reason else halflife_view.repost_sentence(again, is_again(found, again), lang)
     add("repost", told, _sure(found, "repost", lang), halflife_view.repost_untold(again, has_posts, lang))
     lacks = mix_view.untold(leaving, has_posts, lang)
-    add("mix", mix_view.title(leaving, found.adjusted, lang), _sure(found, "mix", lang), lacks)
+    add(
+        "mix",
+        mix_view.title(leaving, found.adjusted, lang),
+        _sure(found, min(("mix", "pressure"), key=lambda k: found.adjusted.get(k, 2.0)), lang),
+        lacks,
+    )
     return made
 
 

@@ -58,11 +58,14 @@ def span(reading: Reading, lang: Lang) -> Text:
     return words.span(reading, days, lang) if days else phrase("no_dates", lang)
 
 
-def ends(found: Content, factor: str) -> tuple[pd.Series | None, pd.Series | None]:
-    """Return the named levels with most and with least response, None where there is none above, or below, the average."""
+def ends(found: Content, factor: str, but: tuple[str, ...] = ()) -> tuple[pd.Series | None, pd.Series | None]:
+    """Return the named levels with most and with least response, None where there is none above, or below, the average.
+
+    Levels in `but` are not taken as the least.
+    """
     table = found.factors[factor].table
     named = table[table.is_named.astype(bool)] if found.matters(factor) else table.iloc[:0]
-    high, low = named[named.ratio > 1], named[named.ratio < 1]
+    high, low = named[named.ratio > 1], named[(named.ratio < 1) & ~named.level.isin(but)]
     return (high.iloc[0] if len(high) else None), (low.iloc[-1] if len(low) else None)
 
 
@@ -167,8 +170,6 @@ def claim_rows(found: Content, lang: Lang) -> pd.DataFrame:
     for c in _told(found):
         text = labels.plain_number(c.ratio, "multiple", lang)
         has = c.claim == c.claim
-        if has:
-            text = phrase("content_claim_text", lang, ratio=text, claim=labels.plain_number(c.claim, "multiple", lang)).plain
         ends_ = (c.claim - 0.006, c.claim + 0.006) if has else (np.nan, np.nan)
         accent = c.verdict in ("supported", "smaller", "above")
         made.append((claim_name(c, lang).plain, c.ratio, c.low, c.high, text, accent, *ends_))

@@ -73,9 +73,8 @@ def of_curve(curve: Curve | None, n_posts: int, n_groups: int) -> Effects:
         return Effects(pd.DataFrame(columns=COLUMNS), reason="no_column", n_posts=n_posts, n_groups=n_groups)
     table = curve.table[~curve.table.level.isin(["", -1])].reset_index(drop=True)
     robust_ = bool(curve.matters) or curve.reason != "fragile"
-    return Effects(
-        table.reindex(columns=COLUMNS), curve.p, robust_, curve.reason if curve.p != curve.p else "", n_posts, n_groups
-    )
+    reason = "" if curve.p == curve.p else curve.reason if curve.reason in ("aliased", "blocked") else "not_enough_data"
+    return Effects(table.reindex(columns=COLUMNS), curve.p, robust_, reason, n_posts, n_groups)
 
 
 def _counts(engine, table: str, factor: str) -> tuple[pd.DataFrame, int, int]:
@@ -113,7 +112,7 @@ def effects(engine, table: str, factor: str, controls: Sequence[str], seed: int)
     """
     counts, n_posts, n_groups = _counts(engine, table, factor)
     nothing = counts.assign(ratio=np.nan, low=np.nan, high=np.nan, is_named=False)
-    if len(counts) < 2 or (counts.n_posts >= FEWEST_POSTS).sum() < 2:
+    if len(counts) < 2 or ((counts.n_posts >= FEWEST_POSTS) & (counts.y > 0)).sum() < 2:
         reason = "not_enough_data" if len(counts) > 1 else "one_level" if len(counts) else "no_column"
         return Effects(nothing.reindex(columns=COLUMNS), reason=reason, n_posts=n_posts, n_groups=n_groups)
     model = _model(engine, table, factor, controls)
@@ -148,6 +147,8 @@ def pair(engine, table: str, factor: str, controls: Sequence[str], seed: int, le
     sizes = {"n_with": n[0], "n_without": n[1]}
     if min(n) < FEWEST_POSTS:
         return Pair(reason="no_column" if not sum(n) else "not_enough_data" if min(n) else "one_level", **sizes)
+    if not (counts.y[counts.level.isin(levels)] > 0).all():
+        return Pair(reason="not_enough_data", **sizes)
     model = _model(engine, table, factor, controls)
     found = effect(model, factor, seed)
     there = [list(found.levels).index(level) if level in found.levels else -1 for level in levels]
