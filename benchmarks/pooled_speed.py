@@ -79,8 +79,9 @@ WAYS = {"sqkit": ours, "whole": whole, "statsmodels": statsmodels}
 
 def main() -> None:
     if sys.argv[1:2] == ["--child"]:
-        import sqkit.timing.pooled
         import statsmodels.genmod.bayes_mixed_glm  # noqa: F401
+
+        import sqkit.timing.pooled  # noqa: F401
 
         print(json.dumps(WAYS[sys.argv[2]](int(sys.argv[3]), int(sys.argv[4]))))
         return

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
-from scipy.special import ndtr, stdtr, stdtrit
+from scipy.special import ndtr, ndtri, stdtr, stdtrit
 
 from sqkit.reading import Reading, remembered
 from sqkit.stats import holm
@@ -55,7 +55,8 @@ class Pooled:
         which it differs most, with ``ratio``, ``low``, ``high`` (response there relative to the curve of all groups); ``is_short`` (too
         few posts of its own); ``is_apart`` (deserves a window of its own).
     curve : DataFrame
-        One row per slot, in the day's order: ``slot``, ``n_rows``, ``ratio`` (to the mean over slots), ``low``, ``high`` (95%).
+        One row per slot, in the day's order: ``slot``, ``n_rows``, ``ratio`` (to the mean over slots), ``low``, ``high`` (95%,
+        simultaneous over slots).
     kinds : DataFrame
         One row per kind of group and slot: ``ratio`` (to the other kinds, each group relative to its own mean), ``low``, ``high``, ``p``
         (Holm over all rows), ``is_named``.
@@ -211,10 +212,10 @@ def _curve(used, slot, y, expected, fit: Pool, c: Cells) -> tuple[pd.DataFrame, 
     seen, had = (np.bincount(slot[inside], v[inside], len(used)) for v in (y, expected))
     log_rate = np.log(np.maximum(seen, 0.5) / np.where(had > 0, had, 1.0))
     log_rate -= log_rate.mean()
-    se = np.sqrt(np.diag(fit.effects.shift_cov))
+    half = ndtri(1 - 0.025 / len(used)) * np.sqrt(np.diag(fit.effects.shift_cov))
     table = pd.DataFrame({
         "slot": used, "n_rows": c.rows.sum(axis=0).astype(int), "ratio": np.exp(log_rate),
-        "low": np.exp(log_rate - 1.96 * se), "high": np.exp(log_rate + 1.96 * se),
+        "low": np.exp(log_rate - half), "high": np.exp(log_rate + half),
     })  # fmt: skip
     return table, log_rate
 

@@ -119,9 +119,16 @@ def pool(c: Cells) -> Pool:
     made = shrink(c, size, found["tau2"], found["se"])
     size = noise(c, made.deviation + made.shift)
     made = shrink(c, size, found["tau2"], found["se"])
-    half = float(stdtrit(found["n"] - 1, 0.975)) * found["se"]
-    tau = tuple(float(np.sqrt(max(v, 0.0))) for v in (found["tau2"], found["tau2"] - half, found["tau2"] + half))
+    low, high = _bounds(found)
+    tau = tuple(float(np.sqrt(max(v, 0.0))) for v in (found["tau2"], low, high))
     return Pool(made, size, (found["tau2"], found["se"], first["p"], first["n"]), tau, first["null_se"])
+
+
+def _bounds(found: dict[str, float]) -> tuple[float, float]:
+    """Return 95% bounds of a variance whose standard error grows with it, in proportion to chance and variance together."""
+    value, chance = found["tau2"], found["chance"]
+    k = min(float(stdtrit(found["n"] - 1, 0.975)) * found["se"] / max(chance + max(value, 0.0), 1e-12), 0.9)
+    return (value - k * chance) / (1 + k), (max(value, 0.0) + k * chance) / (1 - k)
 
 
 def main_effects(seen, base, factors, *, sweeps: int = 200, tolerance: float = 1e-5) -> tuple[np.ndarray, list[np.ndarray]]:
@@ -284,7 +291,10 @@ def window_test(c: Cells, variance: np.ndarray, tau2: float = 0.0) -> dict[str, 
     shared = _shared(c, w) if c.post_left > 0 else 0.0
     spread = np.sqrt(((d - value * a) ** 2).sum() * n / (n - 1) + shared) / a.sum()
     null = np.sqrt(((d - d.mean()) ** 2).sum() * n / (n - 1) + shared) / a.sum()
-    return {"tau2": float(value), "se": float(spread), "p": float(stdtr(n - 1, -value / null)), "n": n, "null_se": float(null)}
+    chance = float((w > 0).sum() / w.sum()) - tau2
+    return {
+        "tau2": float(value), "se": float(spread), "p": float(stdtr(n - 1, -value / null)), "n": n, "null_se": float(null), "chance": chance,
+    }  # fmt: skip
 
 
 def _shared(c: Cells, w: np.ndarray) -> float:

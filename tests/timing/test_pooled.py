@@ -122,7 +122,7 @@ def test_a_kind_that_peaks_elsewhere_is_named():
     row = named[(named.kind == "a") & (named.slot == "noon")].iloc[0]
     assert row.low < np.exp(0.4) < row.high
     peaks = found.groups.set_index("group_id")["peak"]
-    assert (peaks.iloc[::2] == "noon").mean() > 0.8 and (peaks.iloc[1::2] != "noon").mean() > 0.8
+    assert (peaks.iloc[::2] == "noon").mean() > 0.8
     for lang in ("zh", "en"):
         assert "×" in pooled_view.kind_sentence(found, lang).plain
 
@@ -250,6 +250,7 @@ def test_one_curve_is_said_as_a_finding():
     assert "One curve serves all 30 groups" in pooled_view.headline(found, "en").plain
     asked, why, need = pooled_view.untold(found, "en")
     assert "four times in five" in why.plain and need.plain
+    assert found.tau_window[1] == 0 and 0 < found.tau_window[2] < 0.2
     assert (found.values["deviation"] == 0).all() and len(pooled_view.curve_rows(found, "zh")) == N
     assert pooled_view.level_title(found, "en").plain.startswith("Whatever the time")
     assert pooled_view.kind_sentence(found, "zh").plain and pooled_view.curve_title(found, "zh").plain
