@@ -118,7 +118,7 @@ def days(reading: Reading, outcome: str) -> Days:
     known["estimated_years"] = years_without_calendar(span[0].date(), span[-1].date()) if is_chinese else ()
     if known["n"] < LEAST_EVENTS or known["n_ordinary"] < LEAST_ORDINARY:
         return Days(outcome, reason="not_enough_data", **known)
-    weekday = span.dayofweek.to_numpy()
+    weekday = span.day_of_week.to_numpy()
     expected = base * _level(y, base, is_ordinary, weekday if outcome == "orders" else np.zeros(len(span), int))
     held = is_ordinary & (expected > 0)
     z = np.where(held, (y - expected) / np.sqrt(np.maximum(expected, 1e-9)), 0.0)

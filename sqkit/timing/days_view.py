@@ -10,7 +10,7 @@ from sqkit.timing.days import Days
 
 __all__ = ["METRICS", "note", "rows", "title", "unread", "untold"]
 
-METRICS = ("days_ratio", "days_kinds")
+METRICS = ("days_ratio", "days_kinds", "days_counted")
 MOST = 3  # kinds named after the strongest
 
 
@@ -31,7 +31,7 @@ def title(found: Days, lang: Lang) -> Text:
         phrase("days_item", lang, kind=_kind(r.kind, lang), ratio=number(r.ratio, "days_ratio", "multiple", lang))
         for r in named.iloc[1 : 1 + MOST].itertuples()
     ]
-    return phrase("days_also", lang, first=first, list=join(others, lang))
+    return phrase("days_also", lang, first=first, list=join(others, lang, "item_separator"))
 
 
 def rows(found: Days, lang: Lang) -> pd.DataFrame:
@@ -55,7 +55,7 @@ def note(found: Days, lang: Lang) -> Text:
     if found.reason:
         return labels.raw("")
     told = {"n": found.n, "days": found.n_days, "ordinary": found.n_ordinary}
-    return phrase(f"days_note_{found.outcome}", lang, **{k: labels.count(v, lang) for k, v in told.items()})
+    return phrase(f"days_note_{found.outcome}", lang, **{k: number(v, "days_counted", "count", lang) for k, v in told.items()})
 
 
 def unread(found: Days, lang: Lang) -> Text | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
 import numpy as np
@@ -18,6 +18,7 @@ AFTER = {"0-1": (0, 1), "1-3": (1, 3), "3-12": (3, 12)}  # hours after a post; l
 OWN = ("3-12", "12+")  # the hours that count as the members' own
 LEAST, LEAST_CLUSTERS, LEAST_CELL = 500, 8, 10  # events, clusters, events of an hour
 TOLD_REPLIES = 0.1  # of messages that answer nobody, from which on replies can be told from the rest
+LEAST_QUIET = 0.1  # of an hour's exposure that must lie three hours after a post or later for the hour to be read
 PEAK_HOURS = 6  # a peak that many hours cannot be told from is no peak
 STREAM_OF = {"messages": "messages", "purchases": "orders"}
 
@@ -33,7 +34,8 @@ class Rhythm:
     hours : DataFrame
         One row per hour 0 to 23: ``hour``; ``n`` (events as counted); ``raw`` (their number relative to an even day); ``n_own`` (events
         of their own accord); ``ratio``, ``low``, ``high`` (rate of their own accord relative to an even day, 95% simultaneous over the
-        hours; NaN where the hour has fewer than ten events); ``is_peak`` (cannot be told from the busiest hour).
+        hours; NaN where the hour has fewer than ten events, or is
+        hardly ever three hours after a post); ``is_peak`` (cannot be told from the busiest hour).
     weekdays : DataFrame
         The same by ``weekday`` 1 (Monday) to 7, of purchases; else empty.
     cells : DataFrame
@@ -52,6 +54,8 @@ class Rhythm:
     n, n_own, n_clusters : int
     cluster : str
         What is drawn as a whole: ``group``, ``store`` or ``week``.
+    has_replies : bool
+        Whether replies are counted too, because the source does not tell them apart.
     reason : str
         Why not: ``missing`` (no such table or no hours), ``not_enough_data``, ``shifted`` (the clock is off, hours are not local); else ''.
     """
@@ -69,6 +73,7 @@ class Rhythm:
     n_own: int = 0
     n_clusters: int = 0
     cluster: str = ""
+    has_replies: bool = False
     reason: str = ""
 
 
@@ -88,11 +93,10 @@ def messages(reading: Reading) -> Rhythm:
     source = reading.source
     if not source.has("messages.sent_at") or clock.shift(reading).reason == "no_activity":
         return Rhythm("messages", reason="missing")
-    _hour_cells(reading)  # also names the messages that count, in ``rhythm_said``
+    has_replies = _hour_cells(reading)
     groups = reading.engine.execute("SELECT count(DISTINCT cluster) FROM rhythm_cells WHERE n > 0").fetchone()[0]
-    if groups < LEAST_CLUSTERS:
-        return _by_week(reading, "messages")
-    return _corrected(reading, groups)
+    made = _by_week(reading, "messages") if groups < LEAST_CLUSTERS else _corrected(reading, groups)
+    return replace(made, has_replies=has_replies)
 
 
 @remembered
@@ -131,15 +135,18 @@ def purchases(reading: Reading) -> Rhythm:
         GROUP BY ALL ORDER BY cluster, weekday, hour""",
         values,
     ).df()
-    return Rhythm(**{**made.__dict__, "weekdays": _weekdays(days), "cells": _cells(days)})
+    return replace(made, weekdays=_weekdays(days), cells=_cells(days))
 
 
 def _mine(reading: Reading, column: str = "store_id") -> tuple[str, dict | None]:
     return (f"AND {column} = $store", {"store": reading.store}) if reading.store else ("", None)
 
 
-def _hour_cells(reading: Reading) -> None:
-    """Build ``rhythm_cells``: events and exposure by group, hour and time since the group's last post."""
+def _hour_cells(reading: Reading) -> bool:
+    """Build ``rhythm_said``, the messages that count, and ``rhythm_cells``, events and exposure by group, hour and time since the last post.
+
+    Returns whether replies are among them.
+    """
     source, run = reading.source, reading.engine.execute
     where, values = _mine(reading)
     is_sized = source.has("memberships.joined_at", "deliveries.n_members")
@@ -149,7 +156,7 @@ def _hour_cells(reading: Reading) -> None:
         WHERE status = 'sent' AND sent_at IS NOT NULL AND date_trunc('day', sent_at) <> sent_at {where}"""
     ranges = ", ".join(f"('{name}', INTERVAL '{low}' HOUR, INTERVAL '{high}' HOUR)" for name, (low, high) in AFTER.items())
     places = " ".join(f"WHEN sent_at < last_at + INTERVAL '{high}' HOUR THEN '{name}'" for name, (_, high) in AFTER.items())
-    begun = "(SELECT group_id, min(sent_at) AS first_at FROM messages GROUP BY group_id)"
+    begun = "(SELECT group_id, date_trunc('day', min(sent_at)) AS first_at FROM messages GROUP BY group_id)"
     stays = (
         f"""SELECT s.group_id, sum(date_diff('second', s.joined_at, least(coalesce(s.left_at, {end}), {end}))) / 86400.0 AS hours
             FROM memberships AS s GROUP BY s.group_id"""
@@ -193,6 +200,7 @@ def _hour_cells(reading: Reading) -> None:
         FROM exposed AS e FULL JOIN counted AS c ON c.group_id = e.group_id AND c.after = e.after AND c.hour = e.hour""",
         values,
     )
+    return not told
 
 
 def _corrected(reading: Reading, n_groups: int) -> Rhythm:
@@ -204,13 +212,16 @@ def _corrected(reading: Reading, n_groups: int) -> Rhythm:
     y[at], exposure[at] = rows.n, rows.exposure
     own = [names.index(name) for name in OWN]
     quiet_y, quiet_e = y[:, own].sum(1), exposure[:, own].sum(1)
+    is_read = quiet_e.sum(0) >= LEAST_QUIET * exposure.sum((0, 1))  # the others are hardly ever three hours after a post
+    quiet_y[:, ~is_read] = 0
     n_own = int(quiet_y.sum())
     made = {"n": int(y.sum()), "n_own": n_own, "cluster": "group", "n_clusters": n_groups}
     if n_own < LEAST:
         return Rhythm("messages", reason="not_enough_data", **made)
-    hours, fit, kept = _hours(y.sum((0, 1)), quiet_y, quiet_e)
+    hours, fit, kept = _hours(y.sum((0, 1)), quiet_y, quiet_e, is_read)
     rate = np.zeros(24)
     rate[kept] = np.exp(fit.log_rate)
+    rate[~is_read] = np.interp(np.flatnonzero(~is_read), np.flatnonzero(is_read), rate[is_read], period=24)
     level = quiet_y.sum(1) / np.maximum((quiet_e * rate).sum(1), 1e-300)
     expected = exposure * (rate * level[:, None])[:, None, :]
     after = [_ratio(name, y[:, i].sum(1), expected[:, i].sum(1)) for i, name in enumerate(names)]
@@ -249,14 +260,14 @@ def _even(reading: Reading, what: str, rows: pd.DataFrame, cluster: str) -> Rhyt
         return Rhythm(what, reason="not_enough_data", **made)
     y = np.zeros((len(clusters), 24))
     y[place, rows.hour.to_numpy()] = rows.n
-    hours, _, _ = _hours(y.sum(0), y, np.ones_like(y))
+    hours, _, _ = _hours(y.sum(0), y, np.ones_like(y), np.full(24, True))
     return _told(reading, Rhythm(what, hours, **made))
 
 
-def _hours(counted: np.ndarray, y: np.ndarray, exposure: np.ndarray) -> tuple[pd.DataFrame, Fit, np.ndarray]:
+def _hours(counted: np.ndarray, y: np.ndarray, exposure: np.ndarray, is_read: np.ndarray) -> tuple[pd.DataFrame, Fit, np.ndarray]:
     kept = np.flatnonzero(y.sum(0) >= LEAST_CELL)
     fit = relative(y[:, kept], exposure[:, kept])
-    scale = len(kept) / 24  # of an even day, the hours without activity included
+    scale = len(kept) / is_read.sum()  # of an even day, the hours without activity included
     low, high = fit.bounds()
     table = pd.DataFrame(
         {"hour": range(24), "n": counted.astype(int), "raw": counted / counted.mean(), "n_own": y.sum(0).astype(int)}
@@ -276,7 +287,7 @@ def _told(reading: Reading, made: Rhythm) -> Rhythm:
     shifted = clock.shift(reading)
     off = shifted.verdict == "shifted" and shifted.stream == STREAM_OF[made.what]
     told = {"peak": peak, "raw_peak": raw_peak, "is_made_by_posts": by_posts, "reason": "shifted" if off else ""}
-    return Rhythm(**{**made.__dict__, **told})
+    return replace(made, **told)
 
 
 def _weekdays(days: pd.DataFrame) -> pd.DataFrame:

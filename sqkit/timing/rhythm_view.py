@@ -10,7 +10,7 @@ from sqkit.timing.rhythm import Rhythm
 
 __all__ = ["METRICS", "after_note", "after_rows", "after_title", "cell_rows", "hour_rows", "note", "title", "untold", "week_note", "week_rows", "week_title"]  # fmt: skip
 
-METRICS = ("rhythm_peak", "rhythm_ratio", "rhythm_provoked")
+METRICS = ("rhythm_peak", "rhythm_ratio", "rhythm_provoked", "rhythm_messages")
 AFTER = {"0-1": "rhythm_after_0_1", "1-3": "rhythm_after_1_3", "3-12": "rhythm_after_3_12", "12+": "rhythm_after_12"}
 
 
@@ -44,8 +44,12 @@ def note(found: Rhythm, lang: Lang) -> Text:
         "cluster": phrase(f"rhythm_cluster_{found.cluster}", lang),
         "clusters": labels.count(found.n_clusters, lang),
     }
-    own = {"own": labels.count(found.n_own, lang)} if found.what == "messages" else {}
-    return phrase(f"rhythm_note_{found.what}", lang, **told, **own)
+    if found.what == "purchases":
+        return phrase("rhythm_note_purchases", lang, **told)
+    told["replies"] = _replies(found, lang)
+    if found.after.empty:
+        return phrase("rhythm_note_alone", lang, **told)
+    return phrase("rhythm_note_messages", lang, own=number(found.n_own, "rhythm_messages", "count", lang), **told)
 
 
 def untold(found: Rhythm, lang: Lang) -> tuple[Text, Text, Text] | None:
@@ -91,7 +95,7 @@ def after_title(found: Rhythm, lang: Lang) -> Text:
 
 def after_note(found: Rhythm, lang: Lang) -> Text:
     """Return the small print under :func:`after_rows`."""
-    return phrase("rhythm_after_note", lang, n=labels.count(found.n, lang))
+    return phrase("rhythm_after_note", lang, n=labels.count(found.n, lang), replies=_replies(found, lang))
 
 
 def week_rows(found: Rhythm, lang: Lang) -> pd.DataFrame:
@@ -127,6 +131,10 @@ def cell_rows(found: Rhythm, lang: Lang, every: int = 2) -> pd.DataFrame:
     text = [labels.plain_number(v, "multiple", lang) for v in cells.ratio]
     rows = [_day(d, lang).plain for d in cells.weekday]
     return pd.DataFrame({"row": rows, "column": cells.hour.astype(str), "shade": cells.ratio / cells.ratio.max(), "text": text})
+
+
+def _replies(found: Rhythm, lang: Lang) -> Text:
+    return phrase("rhythm_replies_in" if found.has_replies else "rhythm_replies_out", lang)
 
 
 def _day(weekday: int, lang: Lang) -> Text:
