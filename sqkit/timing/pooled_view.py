@@ -34,6 +34,11 @@ def slot_name(slot: str, lang: Lang) -> Text:
     return phrase("pooled_slot_name", lang, name=constants(getattr(one, lang)), first=fixed(one.first), until=fixed(one.until))
 
 
+def _hours(slot: str, lang: Lang) -> str:
+    one = next(s for s in slots() if s.id == slot)
+    return phrase("pooled_slot_hours", lang, first=fixed(one.first), until=fixed(one.until)).plain
+
+
 def _spread(tau: float, metric: str, lang: Lang) -> Text:
     return number(float(np.exp(tau)), metric, "multiple", lang)
 
@@ -127,7 +132,7 @@ def window_cells(found: Pooled, lang: Lang) -> pd.DataFrame:
         for name, cells in blocks:
             for slot, v in cells.items():
                 text = labels.plain_number(float(np.exp(v)), "multiple", lang)
-                made.append((name, slot_name(slot, lang).plain, 0.85 * (v - low) / wide, text))
+                made.append((name, _hours(slot, lang), 0.85 * (v - low) / wide, text))
     return pd.DataFrame(made, columns=["row", "column", "shade", "text"])
 
 
