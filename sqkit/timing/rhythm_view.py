@@ -8,7 +8,7 @@ from sqkit import labels
 from sqkit.labels import Lang, Text, interval, join, number, phrase
 from sqkit.timing.rhythm import Rhythm
 
-__all__ = ["METRICS", "after_note", "after_rows", "after_title", "cell_rows", "hour_rows", "note", "title", "untold", "week_note", "week_rows", "week_title"]  # fmt: skip
+__all__ = ["METRICS", "after_note", "after_rows", "after_title", "cell_rows", "hour_rows", "note", "title", "untold", "week_note", "week_rows", "week_title", "x_label"]  # fmt: skip
 
 METRICS = ("rhythm_peak", "rhythm_ratio", "rhythm_provoked", "rhythm_messages")
 AFTER = {"0-1": "rhythm_after_0_1", "1-3": "rhythm_after_1_3", "3-12": "rhythm_after_3_12", "12+": "rhythm_after_12"}
@@ -73,6 +73,11 @@ def hour_rows(found: Rhythm, lang: Lang) -> pd.DataFrame:
             pd.DataFrame({"series": raw, "x": h.hour, "y": h.raw, "low": float("nan"), "high": float("nan"), "is_accent": False})
         )
     return pd.concat(parts, ignore_index=True)
+
+
+def x_label(lang: Lang) -> str:
+    """Return the name of the axis of hours."""
+    return phrase("rhythm_x", lang).plain
 
 
 def after_rows(found: Rhythm, lang: Lang) -> pd.DataFrame:
