@@ -22,7 +22,7 @@ def test_format_comes_first_on_the_page_posts(store_home, in_store):
     check(html, made)
     first = made.findings[0]
     assert first.scope == {"factor": "format"} and first.verdict == "signal" and 2 < first.value < 3.5
-    assert made.sentences[0].startswith("Format matters: status")
+    assert made.sentences[0].startswith("Response differs by format: status")
     assert not [f for f in made.findings if f.verdict == "signal" and f.scope != {"factor": "format"}]
 
 

@@ -34,10 +34,10 @@ def world(
     has_number = rng.random(posts) < 0.4
     at = [
         datetime(2026, 1, 1) + timedelta(days=int(d), hours=int(h))
-        for d, h in zip(rng.integers(0, 178, posts), rng.integers(9, 21, posts))
+        for d, h in zip(rng.integers(0, 178, posts), rng.integers(9, 21, posts), strict=True)
     ]
     kind = np.where(is_product, "product", "culture")
-    titles = [TITLES[(k, bool(s), bool(n))] for k, s, n in zip(kind, is_short, has_number)]
+    titles = [TITLES[(k, bool(s), bool(n))] for k, s, n in zip(kind, is_short, has_number, strict=True)]
     rate = 0.08 * np.where(is_product, product, 1.0) * np.where(is_short, short, 1.0) * np.where(has_number, number, 1.0)
     level = rng.lognormal(0, 0.4, groups)
     rows = []
