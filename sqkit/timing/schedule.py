@@ -1,0 +1,287 @@
+"""The calendar of posts for the next week or month: as many posts as pay, in the slots of the best response, within every rule.
+
+Where no slot is better, it keeps the usual rhythm and says so. A part is drawn by chance, so that the next reading tells what causes
+what. Sources: S2.7 (capacity), S2.9 (classes), S2.10, S4.1, S4.4 (slots), S3.9 (fatigue).
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from dataclasses import asdict, replace
+from datetime import datetime, time, timedelta
+from typing import Any
+
+import numpy as np
+
+from sqkit import policy
+from sqkit.errors import SqkitError
+from sqkit.policy import Policy
+from sqkit.reading import Reading
+from sqkit.timing import explore
+from sqkit.timing.schedule_check import violations
+from sqkit.timing.schedule_model import Entry, Note, Plan
+from sqkit.timing.schedule_place import Places, place
+from sqkit.timing.schedule_task import USUAL_WEEKS, WAVE_RATIO, WAVE_WEEKS, Capacity, Task, task
+from sqkit.timing.schedule_value import DRAWS, STAY_WEEKS, Pace, Worth, landing, moment, pace, windows, worth
+from sqkit.timing.slots import CLASSES
+
+__all__ = ["RECOVERY", "BrokenPlanError", "make", "schedule"]
+
+RECOVERY = 0.5  # of the usual posts, for a group in a leave wave
+SOP_WEEK = 7.0  # posts a week where none was ever sent: one a day
+MONTH_WEEKS = 30.4375 / 7
+
+
+class BrokenPlanError(SqkitError):
+    """The planner made a plan that breaks a rule; it is not given out."""
+
+
+def schedule(
+    reading: Reading,
+    *,
+    horizon: str = "week",
+    rules: Policy | None = None,
+    share: float | None = None,
+    already: tuple[Entry, ...] = (),
+    capacity: Capacity | None = None,
+) -> Plan:
+    """Plan the posts of the next calendar week or month.
+
+    Parameters
+    ----------
+    reading : Reading
+    horizon : {"week", "month"}
+        The next calendar week (from Monday) or month after `as_of`.
+    rules : Policy, optional
+        The brand's policy unless given.
+    share : float, optional
+        Share of the posts to draw, 0 to 1; sized by what is unknown unless given.
+    already : tuple of Entry
+        Posts of accepted plans: they count towards caps, slots and capacity.
+    capacity : Capacity, optional
+
+    Returns
+    -------
+    Plan
+        Without entries, and a note why first, where nothing can be planned: ``undated``, ``no_groups``, ``all_held_out``, ``closed``
+        (no minute lies in a slot, in contact hours and early enough), ``no_capacity``, ``no_room`` (caps).
+
+    Raises
+    ------
+    InputError
+        For an unknown horizon, or a day before the first cap.
+    BrokenPlanError
+        Never, unless planner and checker disagree.
+    """
+    return make(task(reading, horizon=horizon, rules=rules, capacity=capacity, already=already), share)
+
+
+def make(asked: Task, share: float | None = None) -> Plan:
+    """Plan a task; the same task gives the same plan."""
+    rng = np.random.default_rng(asked.seed)
+    plan = Plan(
+        asked.source, asked.store, asked.as_of, asked.horizon, asked.first, asked.last, asked.time_zone,
+        kept_away=asked.kept_away, left_out=asked.left_out, seed=asked.seed, notes=asked.notes, rules=_rules(asked),
+    )  # fmt: skip
+    if any(n.id == "undated" for n in asked.notes):
+        return plan
+    if not len(asked.groups):
+        return _without(plan, "all_held_out" if asked.kept_away else "no_groups")
+    if min(asked.capacity.per_slot, asked.capacity.per_day, asked.capacity.per_group_day) < 1:
+        return _without(plan, "no_capacity")
+    spans = windows(asked)
+    if not spans:
+        return _without(plan, "closed")
+    known = worth(asked.seen)
+    slots = [s for s in asked.slots if s.id in spans]
+    minutes = {s.id: moment(s, spans[s.id], asked, known.hour) for s in slots}
+    lands = np.stack([landing(minutes[s.id], asked.delays) for s in slots])
+    hours = known.hour.draws(DRAWS, rng)
+    classes = known.content_class.draws(DRAWS, rng)
+    chosen = pace(asked, known, rng)
+    per_week = _per_week(asked, chosen)
+    dispersion = asked.seen.dispersion if asked.seen else float("nan")
+    expected = float((asked.groups.weight * asked.groups.rate * per_week).sum()) * MONTH_WEEKS
+    if share is None:
+        share = explore.share_needed(expected, len(slots), dispersion, hours @ lands.T)
+    places = Places(asked, known, spans, minutes, hours @ lands.T, classes, lands @ known.hour.plan, rng)
+    place(places, per_week, float(share))
+    if not places.rows:
+        return _without(plan, "no_room" if places.shares.sum() else "closed")
+    entries, figures = _told(asked, known, places, lands, hours, classes, rng)
+    without = {g for i, g in enumerate(asked.groups.group_id) if i not in {r.group for r in places.rows}}
+    notes = [*asked.notes, *_notes(asked, known, chosen, float(share), places)]
+    plan = replace(
+        plan, entries=entries, figures=figures, notes=tuple(notes), left_out=tuple(sorted([*asked.left_out, *((g, "cap") for g in without)])),
+        rules=plan.rules | {"share": round(float(share), 4), "windows": {s: [_clock(a), _clock(b)] for s, (a, b) in spans.items()}},
+    )  # fmt: skip
+    broken = check(plan, asked)
+    if broken:
+        raise BrokenPlanError(f"plan of {asked.source}: {'; '.join(broken[:5])} ({len(broken)} in all)")
+    return plan
+
+
+def check(plan: Plan, asked: Task) -> list[str]:
+    """Return what a plan breaks of the rules of a task; see :func:`sqkit.timing.schedule_check.violations`."""
+    return violations(
+        plan, asked.rules, asked.sent[["group_id", "on_day", "n"]].itertuples(index=False, name=None), slots=asked.slots, late=asked.late,
+        limits=asdict(asked.capacity), operators=dict(zip(asked.groups.group_id, asked.groups.operator, strict=True)), taken=asked.taken,
+    )  # fmt: skip
+
+
+def _without(plan: Plan, why: str) -> Plan:
+    return replace(plan, notes=(Note(why), *plan.notes))
+
+
+def _clock(minute: int) -> str:
+    return f"{minute // 60:02d}:{minute % 60:02d}"
+
+
+def _rules(asked: Task) -> dict[str, Any]:
+    """Return the rules as used, for the plan's record."""
+    days = (asked.first + timedelta(i) for i in range((asked.last - asked.first).days + 1))
+    caps = dict.fromkeys(
+        (c.per, c.at_most, c.first.isoformat(), c.last.isoformat())
+        for d in days
+        for c in policy.cap(asked.rules, "group_post", d)
+    )
+    return {
+        "caps": [list(c) for c in caps], "contact_from": f"{asked.rules.contact_from:%H:%M}",
+        "contact_until": f"{asked.rules.contact_until:%H:%M}", "late_minutes": round(asked.late, 1) if math.isfinite(asked.late) else None,
+        "holdout_share": asked.rules.holdout_share, "capacity": asdict(asked.capacity),
+    }  # fmt: skip
+
+
+def _per_week(asked: Task, chosen: Pace) -> np.ndarray:
+    """Return posts a week by group: the chosen number, else each group's own; half of it in a leave wave, one at least."""
+    own = asked.groups.per_week.to_numpy(float)
+    usual = chosen.usual if chosen.usual > 0 else SOP_WEEK
+    made = np.full(len(own), chosen.per_week) if chosen.reason in ("fewer", "more") else np.where(own > 0, own, usual)
+    slow = np.maximum(RECOVERY * np.minimum(made, np.where(own > 0, own, usual)), 1.0)
+    return np.where(asked.groups.is_recovering.to_numpy(bool), slow, made)
+
+
+def _told(asked: Task, known: Worth, places: Places, lands, hours, classes, rng) -> tuple[tuple[Entry, ...], dict[str, Any]]:
+    """Return entries with their expectation, and the plan against the usual rhythm, by paired draws of the same beliefs."""
+    groups = asked.groups
+    size = (groups.weight * groups.rate).to_numpy(float)
+    weeks = len(places.days) / 7
+    planned = np.bincount([r.group for r in places.rows], minlength=len(groups)) / weeks
+    usual = groups.per_week.to_numpy(float)
+    grown = np.log2(np.maximum(planned, 1 / weeks) / np.where(usual > 0, usual, np.maximum(planned, 1 / weeks)))
+    slope = rng.normal(*known.fatigue, DRAWS)
+    weekdays = known.weekday.draws(DRAWS, rng)
+    of_slot = hours @ lands.T
+    cells: dict[tuple, list] = defaultdict(list)
+    for r in places.rows:
+        cells[
+            r.day, places.minutes[places.open[r.slot].id], r.slot, r.content_class, r.is_exploration, r.chance, r.reason
+        ].append(r.group)
+    entries, total, counter, drawn = [], np.zeros(DRAWS), defaultdict(int), 0.0
+    for key in sorted(cells):
+        (d, minute, s, c, is_exploration, chance, reason), members = key, sorted(cells[key])
+        day, slot = places.days[d], places.open[s].id
+        weight = float(size[members].sum())
+        level = float((size[members] * grown[members]).sum()) / weight if weight > 0 else 0.0
+        values = weight * np.exp(of_slot[:, s] + weekdays[:, day.weekday()] + classes[:, c] + slope * level)
+        total += values
+        drawn += float(values.mean()) if is_exploration else 0.0
+        counter[day, slot] += 1
+        operators: dict[str, int] = defaultdict(int)
+        for g in members:
+            operators[str(groups.operator.iloc[g])] += 1
+        low, high = np.quantile(values, [0.025, 0.975]) if weight == weight else (math.nan, math.nan)
+        entries.append(
+            Entry(
+                f"{day}-{slot}-{counter[day, slot]}",
+                day,
+                datetime.combine(day, time(minute // 60, minute % 60)),
+                slot,
+                CLASSES[c],
+                tuple(str(groups.group_id.iloc[g]) for g in members),
+                is_exploration,
+                chance,
+                tuple(sorted(operators.items())),
+                int(groups.n_members.iloc[members].sum()),
+                _r(values.mean()),
+                _r(low),
+                _r(high),
+                reason,
+            )  # fmt: skip
+        )
+    habit = _habit(asked, hours, classes, weekdays) * float((size * usual).sum()) * weeks
+    figures = {"plan": _three(total), "habit": _three(habit), "difference": _three(total - habit)}
+    power = (
+        np.clip(rng.normal(asked.leave_power, asked.leave_error, DRAWS), 0.0, 3.0)
+        if np.isfinite(asked.leave_power)
+        else np.full(DRAWS, np.nan)
+    )
+    leaving = (
+        asked.leave_rate * weeks * (np.exp(np.multiply.outer(power, grown * math.log(2))) - 1) @ groups.n_members.to_numpy(float)
+    )
+    figures["leaving"] = _three(leaving)
+    heads = groups.n_members.to_numpy(float)
+    figures["posts_week"] = (_r(np.average(planned, weights=heads)), _r(np.average(usual, weights=heads)), math.nan)
+    over = MONTH_WEEKS / weeks if asked.horizon == "week" else 1.0
+    n_slots = len({e.slot for e in entries if e.is_exploration})
+    now = asked.seen.curves["hour"].detectable if asked.seen and "hour" in asked.seen.curves else math.nan
+    dispersion = asked.seen.dispersion if asked.seen else math.nan
+    figures["detectable"] = (_r(explore.detectable(drawn * over, n_slots, dispersion)), _r(now), math.nan)
+    return tuple(entries), figures
+
+
+def _habit(asked: Task, hours, classes, weekdays) -> np.ndarray:
+    """Return by draw the mean multiple of response over the weekdays, hours and classes that were usual."""
+    if not len(asked.usual):
+        return np.full(DRAWS, np.nan if asked.seen is None else 1.0)
+    n = asked.usual.n.to_numpy(float)
+    made = np.zeros(DRAWS)
+    at = (
+        asked.usual.weekday.astype(int) - 1,
+        asked.usual.hour.astype(int),
+        [CLASSES.index(c) for c in asked.usual.content_class],
+    )
+    for weekday, hour, c, count in zip(*at, n, strict=True):
+        made += count * np.exp(weekdays[:, weekday] + hours[:, hour] + classes[:, c])
+    return made / n.sum()
+
+
+def _r(value: float) -> float:
+    return round(float(value), 6)
+
+
+def _three(draws: np.ndarray) -> tuple[float, float, float]:
+    if not np.isfinite(draws).all():
+        return (math.nan,) * 3
+    low, high = np.quantile(draws, [0.025, 0.975])
+    return _r(draws.mean()), _r(low), _r(high)
+
+
+def _notes(asked: Task, known: Worth, chosen: Pace, share: float, places: Places) -> list[Note]:
+    """Return what shaped the plan, in the order of the page."""
+    capacity, made = asked.capacity, []
+    made.append(Note(f"hour_{'matters' if known.hour.matters else 'usual'}"))
+    facts = {
+        "per_week": _r(chosen.per_week),
+        "usual": _r(chosen.usual),
+        "gain": _r(chosen.gain),
+        "low": _r(chosen.low),
+        "high": _r(chosen.high),
+    }
+    made.append(Note(f"pace_{chosen.reason}", facts | {"weeks": STAY_WEEKS if chosen.reason != "unknown" else USUAL_WEEKS}))
+    slow = [str(g) for g in asked.groups.group_id[asked.groups.is_recovering.astype(bool)]]
+    if slow:
+        made.append(
+            Note("recovery", {"groups": slow, "n": len(slow), "part": RECOVERY, "weeks": WAVE_WEEKS, "ratio": WAVE_RATIO})
+        )
+    made.append(Note("product_share", {"share": capacity.product_share}))
+    made.append(Note("capacity", {"groups": capacity.groups, "per_slot": capacity.per_slot, "per_day": capacity.per_day}))
+    drawn = sum(r.is_exploration for r in places.rows)
+    made.append(
+        Note("exploration", {"n": drawn, "of": len(places.rows), "share": _r(drawn / len(places.rows)), "asked": _r(share)})
+    )
+    full = sum(r.reason == "full" for r in places.rows)
+    if full:
+        made.append(Note("slots_full", {"n": full}))
+    return made
