@@ -199,7 +199,7 @@ def _told(asked: Task, known: Worth, places: Places, lands, hours, classes, rng)
                 datetime.combine(day, time(minute // 60, minute % 60)),
                 slot,
                 CLASSES[c],
-                tuple(str(groups.group_id.iloc[g]) for g in members),
+                tuple(sorted(str(groups.group_id.iloc[g]) for g in members)),
                 is_exploration,
                 chance,
                 tuple(sorted(operators.items())),
