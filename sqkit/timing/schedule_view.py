@@ -1,0 +1,308 @@
+"""The calendar in a reader's language: headline, picture, tables, what shaped it, what it will teach."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter, defaultdict
+from datetime import timedelta
+
+import pandas as pd
+
+from sqkit.findings import Finding
+from sqkit.labels import (
+    Lang,
+    Text,
+    constants,
+    count,
+    day,
+    fixed,
+    interval,
+    join,
+    name,
+    number,
+    period,
+    phrase,
+    phrases,
+    plain_number,
+    raw,
+    sentence,
+)
+from sqkit.reading import Reading
+from sqkit.timing.schedule_model import Entry, Note, Plan
+from sqkit.timing.slots import slots
+
+__all__ = [
+    "COLUMNS", "LOAD_COLUMNS", "METRICS", "MOST_ROWS", "entry_rows", "findings", "headline", "load_rows", "notes", "picture",
+    "picture_note", "title", "untold",
+]  # fmt: skip
+
+METRICS = ("schedule_posts", "schedule_responders", "schedule_share", "schedule_detectable", "schedule_pace", "schedule_leaving")
+COLUMNS = {key: f"schedule_col_{key}" for key in ("day", "time", "slot", "content", "groups", "drawn", "responders")}
+LOAD_COLUMNS = {key: f"schedule_col_{key}" for key in ("operator", "groups", "posts", "most")}
+MOST_ROWS = 40  # on the page; the sheet has all of them
+EMPTY = ("undated", "no_groups", "all_held_out", "closed", "no_capacity", "no_room")
+# How a fact of a note is written: metric and display; what is not listed is a constant of the method.
+FACTS = {
+    "per_week": ("schedule_pace", "per"), "usual": ("schedule_pace", "per"), "gain": ("schedule_responders", "share"),
+    "low": ("schedule_responders", "share"), "high": ("schedule_responders", "share"), "share": ("schedule_share", "share"),
+    "ratio": ("schedule_detectable", "multiple"), "minutes": ("delay_minutes", "count"), "n": ("schedule_posts", "count"),
+    "of": ("schedule_posts", "count"), "groups": ("schedule_posts", "count"), "days": ("schedule_posts", "count"),
+}  # fmt: skip
+CHOSEN = {
+    ("capacity", "groups"),
+    ("product_share", "share"),
+    ("recovery", "ratio"),
+    ("operators_over", "n"),
+}  # set by hand, not read from data
+
+
+def _when(plan: Plan, lang: Lang) -> Text:
+    return period(plan.first, plan.last, lang)
+
+
+def _slot(slot: str, lang: Lang) -> Text:
+    return constants(next((getattr(s, lang) for s in slots() if s.id == slot), slot))
+
+
+def _class(content_class: str, lang: Lang) -> Text:
+    key = f"timing_content_class_{content_class}"
+    return phrase(key, lang) if key in phrases() else name(content_class)
+
+
+def _n(value: float, lang: Lang, metric: str = "schedule_posts") -> Text:
+    return number(value, metric, "count", lang)
+
+
+def _sends(entries: tuple[Entry, ...] | list[Entry]) -> int:
+    return sum(len(e.group_ids) for e in entries)
+
+
+def headline(plan: Plan, lang: Lang) -> Text:
+    """Return how many posts for how many groups, and how many are drawn by lot; or why there are none."""
+    if not plan.entries:
+        why = next((n.id for n in plan.notes if n.id in EMPTY), "no_room")
+        return phrase(f"schedule_none_{why}", lang)
+    drawn = [e for e in plan.entries if e.is_exploration]
+    told = {
+        "when": _when(plan, lang), "sends": _n(_sends(plan.entries), lang), "groups": _n(len(plan.group_ids), lang),
+        "drawn": _n(_sends(drawn), lang),
+    }  # fmt: skip
+    return phrase("schedule_headline", lang, **told)
+
+
+def title(plan: Plan, lang: Lang) -> Text:
+    """Return what the calendar is expected to bring against the usual rhythm, or that this cannot be told."""
+    if not plan.entries:
+        return headline(plan, lang)
+    value, low, high = plan.figures.get("difference", (math.nan,) * 3)
+    if not math.isfinite(value):
+        return phrase("schedule_title_untold", lang)
+    told = {
+        "value": number(abs(value), "schedule_responders", "count", lang),
+        "interval": interval(low, high, "schedule_responders", "count", lang),
+    }
+    key = "more" if low > 0 else "less" if high < 0 else "same"
+    return phrase(f"schedule_title_{key}", lang, **told)
+
+
+def untold(plan: Plan, lang: Lang) -> tuple[Text, Text, Text] | None:
+    """Return question, reason and need where there is no calendar, else None."""
+    if plan.entries:
+        return None
+    why = next((n.id for n in plan.notes if n.id in EMPTY), "no_room")
+    return phrase("schedule_question", lang), headline(plan, lang), phrase(f"schedule_need_{why}", lang)
+
+
+def picture(plan: Plan, lang: Lang) -> pd.DataFrame:
+    """Return days by slots for ``charts.matrix``: the class that most groups get and how many get a post; shade by groups."""
+    cells: dict[tuple, Counter] = defaultdict(Counter)
+    for entry in plan.entries:
+        cells[entry.on_day, entry.slot][entry.content_class] += len(entry.group_ids)
+    most = max((sum(c.values()) for c in cells.values()), default=1)
+    used = [s for s in slots() if any(slot == s.id for _, slot in cells)]
+    rows = []
+    for place in range((plan.last - plan.first).days + 1 if plan.entries else 0):
+        on_day = plan.first + timedelta(place)
+        label = phrase(
+            "schedule_day",
+            lang,
+            month=fixed(on_day.month),
+            day=fixed(on_day.day),
+            weekday=phrase(f"timing_day_{on_day.isoweekday()}", lang),
+        )
+        for slot in used:
+            found = cells.get((on_day, slot.id))
+            text = ""
+            if found:
+                text = phrase(
+                    "schedule_cell",
+                    lang,
+                    content=_class(found.most_common(1)[0][0], lang),
+                    n=plain_number(sum(found.values()), "count", lang),
+                ).plain
+            shade = sum(found.values()) / most if found else math.nan
+            column = phrase(
+                "schedule_slot", lang, slot=_slot(slot.id, lang), first=fixed(slot.first), until=fixed(slot.until)
+            ).plain
+            rows.append({"row": label.plain, "column": column, "shade": shade, "text": text})
+    return pd.DataFrame(rows, columns=["row", "column", "shade", "text"])
+
+
+def picture_note(plan: Plan, lang: Lang) -> Text:
+    """Return how to read the picture, with n."""
+    if not plan.entries:
+        return raw("")
+    told = {"groups": count(len(plan.group_ids), lang), "kept": count(len(plan.kept_away), lang), "when": _when(plan, lang)}
+    return phrase("schedule_picture_note", lang, **told)
+
+
+def entry_rows(plan: Plan, lang: Lang, most: int = MOST_ROWS) -> list[dict[str, Text]]:
+    """Return one row per planned post, by moment (:data:`COLUMNS`), `most` of them."""
+    made = []
+    for e in plan.entries[:most]:
+        told = interval(e.low, e.high, "schedule_responders", "count", lang)
+        value = number(e.responders, "schedule_responders", "count", lang)
+        made.append(
+            {
+                "day": day(e.on_day, lang),
+                "time": fixed(f"{e.at:%H:%M}"),
+                "slot": _slot(e.slot, lang),
+                "content": _class(e.content_class, lang),
+                "groups": _n(len(e.group_ids), lang),
+                "drawn": phrase("schedule_drawn", lang, chance=number(e.chance, "schedule_share", "share", lang))
+                if e.is_exploration
+                else raw("–"),
+                "responders": phrase("value_interval", lang, value=value, interval=told)
+                if math.isfinite(e.responders)
+                else raw("–"),
+            }
+        )
+    return made
+
+
+def load_rows(plan: Plan, lang: Lang) -> list[dict[str, Text]]:
+    """Return one row per operator: groups, sends to confirm, and the most in one day (:data:`LOAD_COLUMNS`)."""
+    sends, days = Counter(), defaultdict(Counter)
+    for entry in plan.entries:
+        for operator, n in entry.operators:
+            sends[operator] += n
+            days[operator][entry.on_day] += n
+    owned = dict(plan.rules.get("groups", {}))
+    made = []
+    for operator in sorted(sends):
+        held = owned.get(operator)
+        made.append(
+            {
+                "operator": name(operator),
+                "groups": _n(held, lang) if held else raw("–"),
+                "posts": _n(sends[operator], lang),
+                "most": _n(max(days[operator].values()), lang),
+            }
+        )
+    return made
+
+
+def _fact(note: Note, key: str, value: object, lang: Lang) -> Text:
+    if isinstance(value, list):
+        return join([name(v) for v in value], lang)
+    if key in FACTS and (note.id, key) not in CHOSEN:
+        return number(float(value), *FACTS[key], lang)
+    return fixed(
+        plain_number(float(value), "share" if key in ("share", "part", "asked") else "per" if float(value) % 1 else "count", lang)
+    )
+
+
+def _told(note: Note, lang: Lang) -> Text | None:
+    if note.id in EMPTY:
+        return None
+    told = {key: _fact(note, key, value, lang) for key, value in note.facts.items()}
+    key = f"schedule_note_{note.id}"
+    needed = set(phrases()[key]["zh"].split("{")[1:]) if key in phrases() else set()
+    return phrase(key, lang, **{k: v for k, v in told.items() if any(part.startswith(f"{k}}}") for part in needed)})
+
+
+def notes(plan: Plan, lang: Lang) -> list[Text]:
+    """Return what shaped the calendar, each rule with its number, and what next month will be able to tell."""
+    made = []
+    if plan.entries:
+        made += [_caps(plan, lang), _quiet(plan, lang), _kept(plan, lang)]
+    made += [text for text in (_told(note, lang) for note in plan.notes) if text is not None]
+    if plan.entries:
+        made += [_habit(plan, lang), _leaving(plan, lang), _next(plan, lang)]
+    return [sentence(text, lang) for text in made if text is not None]
+
+
+def _caps(plan: Plan, lang: Lang) -> Text | None:
+    caps = plan.rules.get("caps", [])
+    if not caps:
+        return None
+    told = [phrase(f"schedule_cap_{per}", lang, n=fixed(at_most)) for per, at_most in dict.fromkeys((c[0], c[1]) for c in caps)]
+    return phrase("schedule_caps", lang, caps=join(told, lang))
+
+
+def _quiet(plan: Plan, lang: Lang) -> Text:
+    first, until, late = (plan.rules.get(k) for k in ("contact_from", "contact_until", "late_minutes"))
+    if late is None:
+        return phrase("schedule_quiet", lang, first=fixed(first), until=fixed(until))
+    minutes = number(late, "delay_minutes", "count", lang)
+    return phrase("schedule_quiet_late", lang, first=fixed(first), until=fixed(until), minutes=minutes)
+
+
+def _kept(plan: Plan, lang: Lang) -> Text | None:
+    return phrase("schedule_kept", lang, n=_n(len(plan.kept_away), lang)) if plan.kept_away else None
+
+
+def _habit(plan: Plan, lang: Lang) -> Text | None:
+    planned, usual, _ = plan.figures.get("posts_week", (math.nan,) * 3)
+    if not math.isfinite(planned) or not math.isfinite(usual):
+        return None
+    return phrase(
+        "schedule_pace",
+        lang,
+        planned=number(planned, "schedule_pace", "per", lang),
+        usual=number(usual, "schedule_pace", "per", lang),
+    )
+
+
+def _leaving(plan: Plan, lang: Lang) -> Text | None:
+    value, low, high = plan.figures.get("leaving", (math.nan,) * 3)
+    if not math.isfinite(value):
+        return None
+    told = {
+        "value": number(abs(value), "schedule_leaving", "count", lang),
+        "interval": interval(low, high, "schedule_leaving", "count", lang),
+    }
+    return phrase(f"schedule_leaving_{'less' if high < 0 else 'more' if low > 0 else 'same'}", lang, **told)
+
+
+def _next(plan: Plan, lang: Lang) -> Text | None:
+    after, now, _ = plan.figures.get("detectable", (math.nan,) * 3)
+    if not math.isfinite(after):
+        return None
+    told = {"after": number(after, "schedule_detectable", "multiple", lang)}
+    if not math.isfinite(now):
+        return phrase("schedule_next", lang, **told)
+    return phrase("schedule_next_now", lang, now=number(now, "schedule_detectable", "multiple", lang), **told)
+
+
+def findings(plan: Plan, reading: Reading) -> list[Finding]:
+    """Return what the calendar is expected to bring against the usual rhythm; descriptive until its drawn part has run."""
+    value, low, high = (v if math.isfinite(v) else None for v in plan.figures.get("difference", (math.nan,) * 3))
+    text = {lang: (title(plan, lang) if plan.entries else headline(plan, lang)).plain for lang in ("zh", "en")}
+    return [
+        Finding(
+            metric_id="schedule_responders",
+            scope={"finding": "calendar"},
+            period=f"{plan.first}/{plan.last}",
+            value=value,
+            low=low,
+            high=high,
+            n=_sends(plan.entries),
+            n_clusters=len(plan.group_ids),
+            method="timing.schedule",
+            verdict="not_enough_data" if value is None else "signal" if low > 0 or high < 0 else "no_signal",
+            rank=20,
+            sentence=text,
+            label={lang: phrase("schedule_label", lang).plain for lang in ("zh", "en")},
+        )
+    ]

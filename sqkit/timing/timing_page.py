@@ -1,0 +1,175 @@
+"""What the page of content timing says first and hands over: three sentences, notes, findings, sheets."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from sqkit.findings import Finding
+from sqkit.labels import Lang, Text, join, number, phrase, sentence
+from sqkit.reading import Reading, words
+from sqkit.timing import (
+    accepted_view,
+    checks_view,
+    days_view,
+    delay_view,
+    plan_files,
+    pooled_view,
+    response_view,
+    rhythm_view,
+    schedule_view,
+    triggers_view,
+)
+from sqkit.timing.accepted import accepted, already
+from sqkit.timing.days import OUTCOMES, days
+from sqkit.timing.delay import delays
+from sqkit.timing.model import Response
+from sqkit.timing.pooled import pooled
+from sqkit.timing.posted import posted
+from sqkit.timing.response import response
+from sqkit.timing.rhythm import purchases
+from sqkit.timing.schedule_model import Entry, Plan
+
+__all__ = [
+    "LIMITS", "METRICS", "REFERENCES", "accept_notes", "check_notes", "day_notes", "delay_notes", "findings", "group_notes",
+    "planned", "sheets", "span", "three_sentences", "why_notes",
+]  # fmt: skip
+
+LIMITS = ["timing_page_limits_described", "timing_page_limits_response", "timing_page_limits_plan", "timing_page_limits_many"]
+REFERENCES = ["timing_page_references_methods", "timing_page_references_domain"]
+VIEWS = (response_view, schedule_view, pooled_view, rhythm_view, delay_view, days_view, checks_view)
+METRICS = tuple(
+    dict.fromkeys(
+        [
+            *(m for view in VIEWS for m in view.METRICS),
+            *triggers_view.METRICS.values(),
+            *accepted_view.metric_ids(),
+            "timing_groups",
+            "triggers_served",
+        ]
+    )
+)
+CHECKS = ("rank", "without_top_post")
+
+
+def planned(reading: Reading) -> tuple[Entry, ...]:
+    """Return the posts of plans that a person accepted: they count in the caps of the next one."""
+    return already(accepted(reading.source.id, reading.as_of))
+
+
+def span(reading: Reading, lang: Lang) -> Text:
+    """Return first and last day of the posts; the report's period where there are none."""
+    days = response_view.days_of(reading)
+    return words.span(reading, days, lang) if days and posted(reading).is_dated else words.period_name(reading, lang)
+
+
+def three_sentences(reading: Reading, plan: Plan, lang: Lang) -> list[Text]:
+    """Return whether timing matters, how sure that is (without posts: when members buy), and what to do."""
+    found = response(reading)
+    first = response_view.verdict_sentence(found, reading, lang)
+    second = _sure(found, lang)
+    if second is None:
+        second = phrase("timing_page_rhythm", lang, title=rhythm_view.title(purchases(reading), lang))
+    headline = schedule_view.headline(plan, lang)
+    third = (
+        phrase("timing_page_do", lang, plan=sentence(headline, lang))
+        if plan.entries
+        else phrase("timing_page_no_plan", lang, why=headline)
+    )
+    instead = _instead(reading, lang)
+    if instead is not None:
+        first = join([first, sentence(instead, lang)], lang, "sentence_separator")
+    return [first, sentence(second, lang), sentence(third, lang)]
+
+
+def _sure(found: Response, lang: Lang) -> Text | None:
+    curve = next(
+        (found.curves[f] for f in ("hour", "weekday") if f in found.curves and found.curves[f].matters is not None), None
+    )
+    if curve is None:
+        return None
+    checks = {c: float(curve.checks.get(c, float("nan"))) for c in CHECKS}
+    told = [c for c, p in checks.items() if np.isfinite(p)]
+    turns = [c for c in told if (checks[c] < 0.05) != bool(curve.matters)]
+    robust = "unchecked" if not told else "turns" if turns else "holds" if len(told) == len(CHECKS) else "ranks"
+    counts = {
+        "posts": number(found.n_posts, "timing_posts", "count", lang),
+        "groups": number(found.n_groups, "timing_groups", "count", lang),
+    }
+    kind = phrase("timing_page_drawn" if found.is_randomised else "timing_page_described", lang)
+    return phrase("timing_page_sure", lang, robust=phrase(f"timing_page_{robust}", lang), kind=kind, **counts)
+
+
+def _instead(reading: Reading, lang: Lang) -> Text | None:
+    """Return what matters where the time of posting does not: the class or the format of content."""
+    found = response(reading)
+    if "yes" in {response_view.state(found, f) for f in ("hour", "weekday")}:
+        return None
+    other = next((f for f in ("format", "content_class") if response_view.state(found, f) == "yes"), None)
+    return None if other is None else phrase("timing_page_instead", lang, title=response_view.title(found, other, reading, lang))
+
+
+def accept_notes(reading: Reading, plan: Plan, lang: Lang) -> list[Text]:
+    """Return how to accept the calendar, and that posts of a plan accepted before are counted."""
+    if not plan.entries:
+        return []
+    rows = len(plan.entries)
+    told = [accepted_view.how_to_accept(reading, lang)]
+    if rows > schedule_view.MOST_ROWS:
+        shown = number(schedule_view.MOST_ROWS, "schedule_posts", "count", lang)
+        told.append(phrase("timing_page_more_rows", lang, shown=shown, of=number(rows, "schedule_posts", "count", lang)))
+    if planned(reading):
+        told.append(phrase("timing_page_already", lang))
+    return [sentence(t, lang) for t in told]
+
+
+def why_notes(reading: Reading, lang: Lang) -> list[Text]:
+    """Return what else the response model says: base rate, fatigue, whether the hour's effect differs by kind and class."""
+    found = response(reading)
+    if not found.n_posts:
+        return []
+    told = [response_view.model_sentence(found, lang), response_view.fatigue_sentence(found, lang)]
+    return [t for t in (*told, *response_view.interaction_sentences(found, lang)) if t is not None]
+
+
+def delay_notes(reading: Reading, lang: Lang) -> list[Text]:
+    """Return by how much to plan earlier, what went out in quiet hours, and whether one operator is slower."""
+    found = delays(reading)
+    told = (delay_view.plan_sentence(reading, lang), delay_view.quiet_sentence(found, lang), delay_view.who_sentence(found, lang))
+    return [sentence(t, lang) for t in told if t is not None]
+
+
+def group_notes(reading: Reading, lang: Lang) -> list[Text]:
+    """Return whether kinds of groups differ, and which groups had too few posts for a reading of their own."""
+    found = pooled(reading)
+    told = (pooled_view.kind_sentence(found, lang), pooled_view.short_sentence(found, lang)) if not found.reason else ()
+    return [sentence(t, lang) for t in told if t is not None]
+
+
+def day_notes(reading: Reading, lang: Lang) -> list[Text]:
+    """Return the kinds of days that came too seldom to be read."""
+    told = (days_view.unread(days(reading, outcome), lang) for outcome in OUTCOMES)
+    return [sentence(t, lang) for t in told if t is not None]
+
+
+def check_notes(reading: Reading, lang: Lang) -> list[Text]:
+    """Return what is wrong with the posts, and whether the clock is right."""
+    return checks_view.fault_sentences(posted(reading), reading, lang) + checks_view.clock_sentences(reading, lang)
+
+
+def findings(reading: Reading, plan: Plan) -> list[Finding]:
+    """Return the findings of the page, whether timing matters first."""
+    return [
+        *response_view.findings(response(reading), reading),
+        *pooled_view.findings(pooled(reading), reading),
+        *schedule_view.findings(plan, reading),
+    ]
+
+
+def sheets(reading: Reading, plan: Plan, lang: Lang) -> dict[str, pd.DataFrame]:
+    """Return the plan, per operator too, and every level of every factor by sheet title: exact numbers, no ids of members."""
+    made = [
+        curve.table.assign(factor=name, level=curve.table.level.astype(str)) for name, curve in response(reading).curves.items()
+    ]
+    levels = {phrase("timing_page_sheet", lang).plain: pd.concat(made, ignore_index=True)} if made else {}
+    return plan_files.sheets(plan, lang, plan_files.owners(reading)) | levels
