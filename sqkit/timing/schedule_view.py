@@ -33,13 +33,14 @@ from sqkit.timing.slots import slots
 
 __all__ = [
     "COLUMNS", "LOAD_COLUMNS", "METRICS", "MOST_ROWS", "entry_rows", "findings", "headline", "load_rows", "notes", "picture",
-    "picture_note", "title", "untold",
+    "picture_note", "rules", "title", "untold",
 ]  # fmt: skip
 
 METRICS = ("schedule_posts", "schedule_responders", "schedule_share", "schedule_detectable", "schedule_pace", "schedule_leaving")
 COLUMNS = {key: f"schedule_col_{key}" for key in ("day", "time", "slot", "content", "groups", "drawn", "responders")}
-LOAD_COLUMNS = {key: f"schedule_col_{key}" for key in ("operator", "groups", "posts", "most")}
+LOAD_COLUMNS = {key: f"schedule_col_{key}" for key in ("operator", "posts", "most")}
 MOST_ROWS = 40  # on the page; the sheet has all of them
+MEANS = ("hour_matters", "hour_usual", "exploration")
 EMPTY = ("undated", "no_groups", "all_held_out", "closed", "no_capacity", "no_room")
 # How a fact of a note is written: metric and display; what is not listed is a constant of the method.
 FACTS = {
@@ -152,7 +153,10 @@ def picture_note(plan: Plan, lang: Lang) -> Text:
     """Return how to read the picture, with n."""
     if not plan.entries:
         return raw("")
-    told = {"groups": count(len(plan.group_ids), lang), "kept": count(len(plan.kept_away), lang), "when": _when(plan, lang)}
+    told = {
+        "groups": _n(len(plan.group_ids), lang), "kept": _n(len(plan.kept_away), lang), "when": _when(plan, lang),
+        "n": count(_sends(plan.entries), lang),
+    }  # fmt: skip
     return phrase("schedule_picture_note", lang, **told)
 
 
@@ -181,20 +185,17 @@ def entry_rows(plan: Plan, lang: Lang, most: int = MOST_ROWS) -> list[dict[str, 
 
 
 def load_rows(plan: Plan, lang: Lang) -> list[dict[str, Text]]:
-    """Return one row per operator: groups, sends to confirm, and the most in one day (:data:`LOAD_COLUMNS`)."""
+    """Return one row per operator: sends to confirm, and the most in one day (:data:`LOAD_COLUMNS`)."""
     sends, days = Counter(), defaultdict(Counter)
     for entry in plan.entries:
         for operator, n in entry.operators:
             sends[operator] += n
             days[operator][entry.on_day] += n
-    owned = dict(plan.rules.get("groups", {}))
     made = []
     for operator in sorted(sends):
-        held = owned.get(operator)
         made.append(
             {
                 "operator": name(operator),
-                "groups": _n(held, lang) if held else raw("–"),
                 "posts": _n(sends[operator], lang),
                 "most": _n(max(days[operator].values()), lang),
             }
@@ -222,13 +223,18 @@ def _told(note: Note, lang: Lang) -> Text | None:
 
 
 def notes(plan: Plan, lang: Lang) -> list[Text]:
-    """Return what shaped the calendar, each rule with its number, and what next month will be able to tell."""
-    made = []
-    if plan.entries:
-        made += [_caps(plan, lang), _quiet(plan, lang), _kept(plan, lang)]
-    made += [text for text in (_told(note, lang) for note in plan.notes) if text is not None]
-    if plan.entries:
-        made += [_habit(plan, lang), _leaving(plan, lang), _next(plan, lang)]
+    """Return what the calendar means: pace, leaving, its drawn part, and what next month will be able to tell."""
+    if not plan.entries:
+        return []
+    told = {note.id: _told(note, lang) for note in plan.notes if note.id in MEANS}
+    made = [*told.values(), _pace(plan, lang), _leaving(plan, lang), _next(plan, lang)]
+    return [sentence(text, lang) for text in made if text is not None]
+
+
+def rules(plan: Plan, lang: Lang) -> list[Text]:
+    """Return the rules that the calendar keeps, each with its number, and what else shaped it."""
+    made = [_caps(plan, lang), _quiet(plan, lang), _kept(plan, lang)] if plan.entries else []
+    made += [_told(note, lang) for note in plan.notes if note.id not in MEANS]
     return [sentence(text, lang) for text in made if text is not None]
 
 
@@ -252,7 +258,7 @@ def _kept(plan: Plan, lang: Lang) -> Text | None:
     return phrase("schedule_kept", lang, n=_n(len(plan.kept_away), lang)) if plan.kept_away else None
 
 
-def _habit(plan: Plan, lang: Lang) -> Text | None:
+def _pace(plan: Plan, lang: Lang) -> Text | None:
     planned, usual, _ = plan.figures.get("posts_week", (math.nan,) * 3)
     if not math.isfinite(planned) or not math.isfinite(usual):
         return None
