@@ -142,9 +142,7 @@ def picture(plan: Plan, lang: Lang) -> pd.DataFrame:
                     n=plain_number(sum(found.values()), "count", lang),
                 ).plain
             shade = sum(found.values()) / most if found else math.nan
-            column = phrase(
-                "schedule_slot", lang, slot=_slot(slot.id, lang), first=fixed(slot.first), until=fixed(slot.until)
-            ).plain
+            column = phrase("schedule_slot", lang, first=fixed(slot.first), until=fixed(slot.until)).plain
             rows.append({"row": label.plain, "column": column, "shade": shade, "text": text})
     return pd.DataFrame(rows, columns=["row", "column", "shade", "text"])
 

@@ -69,7 +69,8 @@ def three_sentences(reading: Reading, plan: Plan, lang: Lang) -> list[Text]:
     first = response_view.verdict_sentence(found, reading, lang)
     second = _sure(found, lang)
     if second is None:
-        second = phrase("timing_page_rhythm", lang, title=rhythm_view.title(purchases(reading), lang))
+        rhythm = phrase("timing_page_rhythm", lang, title=rhythm_view.title(purchases(reading), lang))
+        second = join([sentence(rhythm, lang), *checks_view.clock_sentences(reading, lang)[:1]], lang, "sentence_separator")
     headline = schedule_view.headline(plan, lang)
     third = (
         phrase("timing_page_do", lang, plan=sentence(headline, lang))
