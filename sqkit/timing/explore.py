@@ -1,6 +1,8 @@
 """How much of a calendar is left to chance, and with what chances: Thompson sampling with a floor and a ceiling.
 
-Whole groups and days are drawn, so that next month's comparison of slots is causal; what is drawn is written down with its chance.
+Blocks of groups of one kind are drawn for a day, then for each block a slot and, of the classes that the slot takes, one class: so next
+month's comparison of slots is causal. The chance that is written down is that of slot times class. Within a block of a day, the chance
+of a slot is ``half evenly + half by how often its draw from the posterior is the best``, at most one half; so is that of a class.
 Source: Thompson (1933); the floor keeps every chance known and away from 0, as weighting by chance needs (Hadad et al. 2021).
 """
 
@@ -13,11 +15,10 @@ import numpy as np
 
 __all__ = ["AIM", "CEILING", "FLOOR", "LEAST", "MOST", "chances", "detectable", "share_needed"]
 
-LEAST, MOST = 0.05, 0.20  # of the posts that may be drawn
+LEAST, MOST = 0.05, 0.25  # of the posts that may be drawn
 FLOOR = 0.5  # part of the chance that is spread evenly
 CEILING = 0.5  # of one place, where there are two or more
-AIM = 1.10  # ratio of a slot to the others that next month should be able to show
-SURE = 0.95  # chance of being the best from which on the least share is enough
+AIM = 1.15  # ratio of the slot drawn most to the others that a month of drawn posts should be able to show
 REACH = 1.959964 + 0.841621  # 5% two-sided, 80% power
 
 
@@ -54,15 +55,18 @@ def chances(draws: np.ndarray) -> np.ndarray:
     return made
 
 
-def detectable(responders: float, n_slots: int, dispersion: float) -> float:
-    """Return the ratio of one slot's response to the others' that is found with 80% probability.
+def detectable(responders: float, parts: Sequence[float], dispersion: float) -> float:
+    """Return the ratio of the slot drawn most to the others drawn that is found with 80% probability.
+
+    The log of two rates' ratio has the variance ``dispersion * (1 / own + 1 / others)`` in expected responders, so the ratio is
+    ``exp(2.80 * sqrt(dispersion / (responders * p * (1 - p))))`` with `p` the largest part.
 
     Parameters
     ----------
     responders : float
         Expected over all posts drawn.
-    n_slots : int
-        Slots among which they are spread evenly.
+    parts : sequence of float
+        Parts of it by slot, summing to 1.
     dispersion : float
         Variance of responders of a post and group over that of independent members.
 
@@ -70,25 +74,32 @@ def detectable(responders: float, n_slots: int, dispersion: float) -> float:
     -------
     float
         NaN where there is nothing to compare.
+
+    Examples
+    --------
+    >>> round(detectable(4000, [0.5, 0.25, 0.25], 1.0), 3)
+    1.093
     """
-    if n_slots < 2 or not responders > 0 or not np.isfinite(dispersion):
+    most = max(parts, default=1.0)
+    if not (responders > 0 and 0 < most < 1 and np.isfinite(dispersion)):
         return float("nan")
-    one = responders / n_slots
-    return math.exp(REACH * math.sqrt(max(dispersion, 1.0) * (1 / one + 1 / (responders - one))))
+    return math.exp(REACH * math.sqrt(max(dispersion, 1.0) / (responders * most * (1 - most))))
 
 
-def share_needed(responders: float, n_slots: int, dispersion: float, slot_draws: np.ndarray) -> float:
-    """Return the share of posts to draw: the least that finds a ratio of 1.10, between 5% and 20%; 5% where the best slot is known."""
-    if n_slots < 2:
+def share_needed(responders: float, parts: Sequence[float], dispersion: float) -> float:
+    """Return the share of posts to draw: the least whose :func:`detectable` ratio is 1.15, between 5% and 25%; 15% where unknown.
+
+    `responders` are those expected of all posts in a month.
+    """
+    most = max(parts, default=1.0)
+    if not 0 < most < 1:
         return 0.0
-    if slot_draws.size and np.bincount(slot_draws.argmax(1), minlength=n_slots).max() / len(slot_draws) >= SURE:
-        return LEAST
     if not responders > 0 or not np.isfinite(dispersion):
         return (LEAST + MOST) / 2
-    needed = max(dispersion, 1.0) * (REACH / math.log(AIM)) ** 2 * n_slots * (1 + 1 / (n_slots - 1)) / responders
+    needed = max(dispersion, 1.0) * (REACH / math.log(AIM)) ** 2 / (most * (1 - most)) / responders
     return float(min(max(needed, LEAST), MOST))
 
 
-def pick(chance: Sequence[float], rng: np.random.Generator) -> int:
-    """Draw a place."""
-    return int(min(np.searchsorted(np.cumsum(chance), rng.random()), len(chance) - 1))
+def pick(chance: Sequence[float], at: float) -> int:
+    """Return the place in which a number from 0 to 1 falls."""
+    return int(min(np.searchsorted(np.cumsum(chance), at, side="right"), len(chance) - 1))

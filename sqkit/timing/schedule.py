@@ -15,14 +15,16 @@ from typing import Any
 import numpy as np
 
 from sqkit import policy
-from sqkit.errors import SqkitError
+from sqkit.errors import InputError, SqkitError
 from sqkit.policy import Policy
 from sqkit.reading import Reading
 from sqkit.timing import explore
 from sqkit.timing.schedule_check import violations
+from sqkit.timing.schedule_leave import WAVE_RATIO, WAVE_WEEKS
 from sqkit.timing.schedule_model import Entry, Note, Plan
+from sqkit.timing.schedule_past import USUAL_WEEKS
 from sqkit.timing.schedule_place import Places, place
-from sqkit.timing.schedule_task import USUAL_WEEKS, WAVE_RATIO, WAVE_WEEKS, Capacity, Task, task
+from sqkit.timing.schedule_task import Capacity, Task, task
 from sqkit.timing.schedule_value import DRAWS, STAY_WEEKS, Pace, Worth, landing, moment, pace, windows, worth
 from sqkit.timing.slots import CLASSES
 
@@ -43,6 +45,7 @@ def schedule(
     horizon: str = "week",
     rules: Policy | None = None,
     share: float | None = None,
+    posts_week: float | None = None,
     already: tuple[Entry, ...] = (),
     capacity: Capacity | None = None,
 ) -> Plan:
@@ -57,6 +60,9 @@ def schedule(
         The brand's policy unless given.
     share : float, optional
         Share of the posts to draw, 0 to 1; sized by what is unknown unless given.
+    posts_week : float, optional
+        Posts a group and week that a person asks for. Else each group's usual number, or fewer where that is better beyond doubt; never
+        more, since who got more was not drawn.
     already : tuple of Entry
         Posts of accepted plans: they count towards caps, slots and capacity.
     capacity : Capacity, optional
@@ -70,15 +76,18 @@ def schedule(
     Raises
     ------
     InputError
-        For an unknown horizon, or a day before the first cap.
+        For an unknown horizon, a share or a number of posts out of range, or a day before the first cap.
     BrokenPlanError
         Never, unless planner and checker disagree.
     """
-    return make(task(reading, horizon=horizon, rules=rules, capacity=capacity, already=already), share)
+    return make(task(reading, horizon=horizon, rules=rules, capacity=capacity, already=already), share, posts_week)
 
 
-def make(asked: Task, share: float | None = None) -> Plan:
-    """Plan a task; the same task gives the same plan."""
+def make(asked: Task, share: float | None = None, posts_week: float | None = None) -> Plan:
+    """Plan a task; the same task gives the same plan. Parameters as of :func:`schedule`."""
+    for name, value, most in (("share", share, 1.0), ("posts_week", posts_week, 50.0)):
+        if value is not None and not 0 <= value <= most:
+            raise InputError(f"{name} is {value!r}. Allowed: 0 to {most:g}")
     rng = np.random.default_rng(asked.seed)
     plan = Plan(
         asked.source, asked.store, asked.as_of, asked.horizon, asked.first, asked.last, asked.time_zone,
@@ -100,20 +109,21 @@ def make(asked: Task, share: float | None = None) -> Plan:
     hours = known.hour.draws(DRAWS, rng)
     classes = known.content_class.draws(DRAWS, rng)
     chosen = pace(asked, known, rng)
-    per_week = _per_week(asked, chosen)
+    per_week = _per_week(asked, chosen, posts_week)
     dispersion = asked.seen.dispersion if asked.seen else float("nan")
     expected = float((asked.groups.weight * asked.groups.rate * per_week).sum()) * MONTH_WEEKS
     if share is None:
-        share = explore.share_needed(expected, len(slots), dispersion, hours @ lands.T)
+        share = explore.share_needed(expected, explore.chances(hours @ lands.T), dispersion)
     places = Places(asked, known, spans, minutes, hours @ lands.T, classes, lands @ known.hour.plan, rng)
     place(places, per_week, float(share))
     if not places.rows:
         return _without(plan, "no_room" if places.shares.sum() else "closed")
     entries, figures = _told(asked, known, places, lands, hours, classes, rng)
-    without = {g for i, g in enumerate(asked.groups.group_id) if i not in {r.group for r in places.rows}}
-    notes = [*asked.notes, *_notes(asked, known, chosen, float(share), places)]
+    placed = {r.group for r in places.rows}
+    without = [(g, places.why_not(i)) for i, g in enumerate(asked.groups.group_id) if i not in placed]
+    notes = [*asked.notes, *_notes(asked, known, chosen, float(share), places, posts_week, figures["detectable"])]
     plan = replace(
-        plan, entries=entries, figures=figures, notes=tuple(notes), left_out=tuple(sorted([*asked.left_out, *((g, "cap") for g in without)])),
+        plan, entries=entries, figures=figures, notes=tuple(notes), left_out=tuple(sorted([*asked.left_out, *without])),
         rules=plan.rules | {"share": round(float(share), 4), "windows": {s: [_clock(a), _clock(b)] for s, (a, b) in spans.items()}},
     )  # fmt: skip
     broken = check(plan, asked)
@@ -153,17 +163,23 @@ def _rules(asked: Task) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _per_week(asked: Task, chosen: Pace) -> np.ndarray:
-    """Return posts a week by group: the chosen number, else each group's own; half of it in a leave wave, one at least."""
+def _per_week(asked: Task, chosen: Pace, posts_week: float | None) -> np.ndarray:
+    """Return posts a week by group: the number asked for, else fewer where that is better, else its own; half in a leave wave, one at least."""
     own = asked.groups.per_week.to_numpy(float)
-    usual = chosen.usual if chosen.usual > 0 else SOP_WEEK
-    made = np.full(len(own), chosen.per_week) if chosen.reason in ("fewer", "more") else np.where(own > 0, own, usual)
-    slow = np.maximum(RECOVERY * np.minimum(made, np.where(own > 0, own, usual)), 1.0)
+    own = np.where(own > 0, own, chosen.usual if chosen.usual > 0 else SOP_WEEK)
+    if posts_week is not None:
+        made = np.full(len(own), float(posts_week))
+    else:
+        made = np.minimum(own, chosen.per_week) if chosen.reason == "fewer" else own
+    slow = np.minimum(np.maximum(RECOVERY * np.minimum(made, own), 1.0), made)
     return np.where(asked.groups.is_recovering.to_numpy(bool), slow, made)
 
 
 def _told(asked: Task, known: Worth, places: Places, lands, hours, classes, rng) -> tuple[tuple[Entry, ...], dict[str, Any]]:
-    """Return entries with their expectation, and the plan against the usual rhythm, by paired draws of the same beliefs."""
+    """Return entries with their expectation, and the plan against the usual rhythm, by paired draws of the same beliefs.
+
+    The plan's total, not the habit's, also scatters as past weeks did around the model, so the difference holds what the model misses.
+    """
     groups = asked.groups
     size = (groups.weight * groups.rate).to_numpy(float)
     weeks = len(places.days) / 7
@@ -178,7 +194,7 @@ def _told(asked: Task, known: Worth, places: Places, lands, hours, classes, rng)
         cells[
             r.day, places.minutes[places.open[r.slot].id], r.slot, r.content_class, r.is_exploration, r.chance, r.reason
         ].append(r.group)
-    entries, total, counter, drawn = [], np.zeros(DRAWS), defaultdict(int), 0.0
+    entries, total, counter, drawn = [], np.zeros(DRAWS), defaultdict(int), np.zeros(len(places.open))
     for key in sorted(cells):
         (d, minute, s, c, is_exploration, chance, reason), members = key, sorted(cells[key])
         day, slot = places.days[d], places.open[s].id
@@ -186,7 +202,7 @@ def _told(asked: Task, known: Worth, places: Places, lands, hours, classes, rng)
         level = float((size[members] * grown[members]).sum()) / weight if weight > 0 else 0.0
         values = weight * np.exp(of_slot[:, s] + weekdays[:, day.weekday()] + classes[:, c] + slope * level)
         total += values
-        drawn += float(values.mean()) if is_exploration else 0.0
+        drawn[s] += float(values.mean()) if is_exploration else 0.0
         counter[day, slot] += 1
         operators: dict[str, int] = defaultdict(int)
         for g in members:
@@ -211,6 +227,8 @@ def _told(asked: Task, known: Worth, places: Places, lands, hours, classes, rng)
             )  # fmt: skip
         )
     habit = _habit(asked, hours, classes, weekdays) * float((size * usual).sum()) * weeks
+    if np.isfinite(asked.scatter):
+        total = total * np.exp(rng.normal(0.0, asked.scatter / math.sqrt(weeks), DRAWS))
     figures = {"plan": _three(total), "habit": _three(habit), "difference": _three(total - habit)}
     power = (
         np.clip(rng.normal(asked.leave_power, asked.leave_error, DRAWS), 0.0, 3.0)
@@ -224,10 +242,13 @@ def _told(asked: Task, known: Worth, places: Places, lands, hours, classes, rng)
     heads = groups.n_members.to_numpy(float)
     figures["posts_week"] = (_r(np.average(planned, weights=heads)), _r(np.average(usual, weights=heads)), math.nan)
     over = MONTH_WEEKS / weeks if asked.horizon == "week" else 1.0
-    n_slots = len({e.slot for e in entries if e.is_exploration})
     now = asked.seen.curves["hour"].detectable if asked.seen and "hour" in asked.seen.curves else math.nan
     dispersion = asked.seen.dispersion if asked.seen else math.nan
-    figures["detectable"] = (_r(explore.detectable(drawn * over, n_slots, dispersion)), _r(now), math.nan)
+    figures["detectable"] = (
+        _r(explore.detectable(drawn.sum() * over, drawn / (drawn.sum() or 1.0), dispersion)),
+        _r(now),
+        math.nan,
+    )
     return tuple(entries), figures
 
 
@@ -258,18 +279,25 @@ def _three(draws: np.ndarray) -> tuple[float, float, float]:
     return _r(draws.mean()), _r(low), _r(high)
 
 
-def _notes(asked: Task, known: Worth, chosen: Pace, share: float, places: Places) -> list[Note]:
+def _notes(
+    asked: Task,
+    known: Worth,
+    chosen: Pace,
+    share: float,
+    places: Places,
+    posts_week: float | None,
+    found: tuple[float, float, float],
+) -> list[Note]:
     """Return what shaped the plan, in the order of the page."""
-    capacity, made = asked.capacity, []
+    capacity, made, rows = asked.capacity, [], places.rows
     made.append(Note(f"hour_{'matters' if known.hour.matters else 'usual'}"))
-    facts = {
-        "per_week": _r(chosen.per_week),
-        "usual": _r(chosen.usual),
-        "gain": _r(chosen.gain),
-        "low": _r(chosen.low),
-        "high": _r(chosen.high),
-    }
-    made.append(Note(f"pace_{chosen.reason}", facts | {"weeks": STAY_WEEKS if chosen.reason != "unknown" else USUAL_WEEKS}))
+    facts = {k: _fact(getattr(chosen, k)) for k in ("per_week", "usual", "gain", "low", "high")}
+    if posts_week is not None:
+        made.append(Note("pace_asked", {"per_week": _r(posts_week), "usual": _r(chosen.usual)}))
+    else:
+        more = {"at_edge": chosen.at_edge, "planned": _r(chosen.usual)} if chosen.reason == "more" else {}
+        weeks = STAY_WEEKS if chosen.reason != "unknown" else USUAL_WEEKS
+        made.append(Note(f"pace_{chosen.reason}", facts | {"weeks": weeks} | more))
     slow = [str(g) for g in asked.groups.group_id[asked.groups.is_recovering.astype(bool)]]
     if slow:
         made.append(
@@ -277,11 +305,20 @@ def _notes(asked: Task, known: Worth, chosen: Pace, share: float, places: Places
         )
     made.append(Note("product_share", {"share": capacity.product_share}))
     made.append(Note("capacity", {"groups": capacity.groups, "per_slot": capacity.per_slot, "per_day": capacity.per_day}))
-    drawn = sum(r.is_exploration for r in places.rows)
+    drawn = sum(r.is_exploration for r in rows)
     made.append(
-        Note("exploration", {"n": drawn, "of": len(places.rows), "share": _r(drawn / len(places.rows)), "asked": _r(share)})
-    )
-    full = sum(r.reason == "full" for r in places.rows)
+        Note("exploration", {
+            "n": drawn, "of": len(rows), "share": _r(drawn / len(rows)), "asked": _r(share),
+            "detectable": _fact(found[0]), "aim": explore.AIM,
+        })
+    )  # fmt: skip
+    full = sum(r.reason == "full" for r in rows)
     if full:
         made.append(Note("slots_full", {"n": full}))
+    if asked.seen:
+        made.append(Note("described", {"scatter": _fact(asked.scatter), "weeks": asked.scatter_weeks}))
     return made
+
+
+def _fact(value: float) -> float | None:
+    return _r(value) if math.isfinite(value) else None

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
-from datetime import date, datetime, time, timedelta
+from datetime import date, datetime, timedelta
 
-from sqkit.policy import Policy, cap
+from sqkit.policy import Policy, cap, is_held_out
 from sqkit.timing.schedule_model import Plan
 from sqkit.timing.slots import CLASSES, Slot
 
@@ -61,7 +61,7 @@ def violations(
         if list(e.group_ids) != sorted(set(e.group_ids)) or not e.group_ids:
             found.append(f"{e.post_key}: groups are empty, unsorted or named twice")
         for g in e.group_ids:
-            if g in plan.kept_away or g not in operators:
+            if g in plan.kept_away or g not in operators or is_held_out(rules, f"group:{g}"):
                 found.append(f"{e.post_key}: group {g} is not to be planned")
                 continue
             planned[g, e.on_day] += 1
@@ -101,11 +101,13 @@ def _moment(e, plan: Plan, rules: Policy, known: dict[str, Slot], late: float) -
         faults.append(f"{e.content_class} is not planned in {e.slot}")
     if e.content_class not in CLASSES:
         faults.append(f"{e.content_class} is no class")
-    out = e.at + timedelta(minutes=min(max(late, 0.0), 10_000.0))
+    out = e.at + timedelta(minutes=min(max(late, 0.0), 10_000.0) if late == late else 10_000.0)
     if e.at.time() < rules.contact_from or out >= datetime.combine(e.on_day, rules.contact_until):
         faults.append(f"may go out in quiet hours: planned {e.at:%H:%M}, out by {out:%H:%M}")
-    if not isinstance(rules.contact_from, time) or not 0 < e.chance <= 1:
+    if not 0 < e.chance <= 1:
         faults.append("has no chance between 0 and 1")
+    elif e.chance < 1 and not e.is_exploration:
+        faults.append("was not drawn, yet has a chance below 1")
     return faults
 
 

@@ -93,13 +93,15 @@ class Plan:
     kept_away : tuple of str
         Groups that policy holds out: they keep their usual rhythm and are the comparison.
     left_out : tuple of (str, str)
-        Other groups without a post, and why: ``dissolved``, ``empty``, ``operator_full``, ``cap``, ``closed``.
+        Other groups without a post, and why: ``dissolved``, ``empty``, ``operator_full``, ``cap``, ``accepted`` (accepted posts fill
+        its days), ``not_due`` (its usual rhythm asks for none), ``closed``.
     rules : dict
         Rules as they were used: JSON scalars and lists.
     figures : dict of str to (value, low, high)
         ``plan``, ``habit`` and ``difference`` (responders of the planned groups over the horizon); ``leaving`` (members who leave less or
-        more than by habit); ``posts_week`` (posts per group and week: planned; low and high: by habit); ``detectable`` (ratio of two
-        slots found with 80% probability: next month; low: with this month's data).
+        more than by habit); ``posts_week`` (posts per group and week: planned; low and high: by habit); ``detectable`` (ratio found
+        with 80% probability: of the slot drawn most to the others drawn, after a month of such plans; low: of a slot to the mean, with
+        the data so far).
     seed : int
     notes : tuple of Note
         Reasons and limits. Without entries, the first says why.

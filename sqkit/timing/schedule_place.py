@@ -6,7 +6,7 @@ one group is the best for all until an operator is full. ``benchmarks/schedule_s
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 
@@ -20,6 +20,8 @@ from sqkit.timing.slots import CLASSES
 
 __all__ = ["Places", "Row", "place"]
 
+BLOCK = 6  # groups that are drawn together
+GOLDEN = 0.6180339887  # steps of the golden ratio fall evenly on a circle: slots come as often as their chances say
 MIX = (0.5, 1.5)  # of a class's usual share, between which its share may move towards the better classes
 PRODUCT = CLASSES.index("product")
 
@@ -50,7 +52,11 @@ class Places:
     slot_worth: np.ndarray  # as the planner goes by, by open slot
     rng: np.random.Generator
     days: list[date] = field(init=False)
-    rows: list[Row] = field(default_factory=list)
+
+    @property
+    def rows(self) -> list[Row]:
+        """Return what is placed, in the order of placing."""
+        return list(self.by_place.values())
 
     def __post_init__(self) -> None:
         task = self.task
@@ -63,11 +69,17 @@ class Places:
         self.on = np.array([[d.isoweekday() in s.weekdays for s in self.open] for d in self.days], bool).reshape(
             len(self.days), -1
         )
-        self.operators = task.groups.operator.to_numpy()
+        self.operators, self.kinds = task.groups.operator.tolist(), task.groups.kind.tolist()
         self.in_slot: dict[tuple, int] = defaultdict(int)
         self.in_day: dict[tuple, int] = defaultdict(int)
         self.taken: dict[tuple[int, int], set[int]] = defaultdict(set)
         self.memo: dict[tuple, np.ndarray] = {}
+        self.by_place: dict[tuple[int, int, int], Row] = {}
+        self.wanted = np.zeros(len(task.groups), int)
+        self.slots_of = [
+            [[int(s) for s in np.flatnonzero(self.allowed[c] & self.on[d])] for c in range(len(CLASSES))]
+            for d in range(len(self.days))
+        ]
         self._caps()
         self.shares = _shares(self)
 
@@ -82,16 +94,18 @@ class Places:
         self.holding = [[j for j, (a, b, _) in enumerate(windows) if a <= d <= b] for d in self.days]
         n = len(task.groups)
         known = {g: i for i, g in enumerate(task.groups.group_id)}
-        self.total, self.bound = np.zeros((n, len(windows)), int), np.zeros((n, len(windows)), bool)
+        total = np.zeros((n, len(windows)), int)
+        self.bound: list[set[int]] = [set() for _ in range(n)]
         for g, on_day, count in task.sent[["group_id", "on_day", "n"]].itertuples(index=False):
             if g in known:
-                self.total[known[g], [j for j, (a, b, _) in enumerate(windows) if a <= on_day <= b]] += int(count)
-        self.most = np.tile(np.array([m for *_, m in windows], int), (n, 1))
+                total[known[g], [j for j, (a, b, _) in enumerate(windows) if a <= on_day <= b]] += int(count)
+        most = np.tile(np.array([m for *_, m in windows], int), (n, 1))
         for j, (a, b, _) in enumerate(windows):  # a window that goes on after the plan keeps its part for later
             planned, left = (sum(a <= d <= b for d in self.days), (b - max(a, task.first)).days + 1)
             if planned < left:
-                room = np.maximum(self.most[:, j] - self.total[:, j], 0)
-                self.most[:, j] = np.minimum(self.most[:, j], self.total[:, j] + -(-room * planned // left))
+                room = np.maximum(most[:, j] - total[:, j], 0)
+                most[:, j] = np.minimum(most[:, j], total[:, j] + -(-room * planned // left))
+        self.total, self.most = total.tolist(), most.tolist()
         place_of_day = {d: i for i, d in enumerate(self.days)}
         for g, on_day, slot in task.taken:
             if on_day in place_of_day and g in known:
@@ -101,50 +115,69 @@ class Places:
                 self.in_slot[operator, d, self.place_of.get(slot, -1)] += 1
                 self.in_day[operator, d] += 1
 
+    def caps_room(self, g: int, d: int) -> bool:
+        """Return whether the caps leave room for one more post to a group on a day."""
+        force, bound, total, most = self.force[d], self.bound[g], self.total[g], self.most[g]
+        return all(total[j] < most[j] for j in self.holding[d] if j in force or j in bound)
+
     def has_room(self, g: int, d: int) -> bool:
-        """Return whether caps and operator leave room for one more post to a group on a day."""
-        if (
-            self.in_day[self.operators[g], d] >= self.task.capacity.per_day
-            or len(self.taken[g, d]) >= self.task.capacity.per_group_day
-        ):
-            return False
-        force, total, most = self.force[d], self.total[g], self.most[g]
-        return all(total[j] < most[j] for j in self.holding[d] if j in force or self.bound[g, j])
+        """Return whether caps, operator and the group's day leave room for one more post."""
+        return (
+            self.in_day[self.operators[g], d] < self.task.capacity.per_day
+            and len(self.taken[g, d]) < self.task.capacity.per_group_day
+            and self.caps_room(g, d)
+        )
+
+    def is_full(self, g: int, d: int, s: int) -> bool:
+        """Return whether the operator of a group can confirm no more in a slot."""
+        return self.in_slot[self.operators[g], d, s] >= self.task.capacity.per_slot
 
     def free(self, g: int, d: int, c: int) -> list[int]:
         """Return the slots in which a class may go to a group on a day."""
-        operator, most, held = self.operators[g], self.task.capacity.per_slot, self.taken[g, d]
-        return [
-            int(s)
-            for s in np.flatnonzero(self.allowed[c] & self.on[d])
-            if s not in held and self.in_slot[operator, d, int(s)] < most
-        ]
+        held = self.taken[g, d]
+        return [s for s in self.slots_of[d][c] if s not in held and not self.is_full(g, d, s)]
 
     def add(self, row: Row) -> None:
         """Place a post."""
-        self.rows.append(row)
+        self.by_place[row.group, row.day, row.slot] = row
         self._count(row, 1)
-        self.bound[row.group, self.force[row.day]] = True
+        self.bound[row.group].update(self.force[row.day])
         self.taken[row.group, row.day].add(row.slot)
 
     def remove(self, row: Row) -> None:
         """Take a post back; its windows stay bound, which is only stricter."""
-        self.rows.remove(row)
+        del self.by_place[row.group, row.day, row.slot]
         self._count(row, -1)
         self.taken[row.group, row.day].discard(row.slot)
 
     def _count(self, row: Row, by: int) -> None:
-        self.total[row.group, self.holding[row.day]] += by
+        for j in self.holding[row.day]:
+            self.total[row.group][j] += by
         operator = self.operators[row.group]
         self.in_slot[operator, row.day, row.slot] += by
         self.in_day[operator, row.day] += by
 
-    def chances(self, cells: tuple[tuple[int, int], ...]) -> np.ndarray:
-        """Return the chance of each class and slot, the same for the same choice."""
-        if cells not in self.memo:
-            worth = np.stack([self.class_draws[:, c] + self.slot_draws[:, s] for c, s in cells], 1)
-            self.memo[cells] = np.round(explore.chances(worth), 6)
-        return self.memo[cells]
+    def chances(self, factor: str, places: tuple[int, ...]) -> np.ndarray:
+        """Return the chance of each slot or class of a choice, the same for the same choice."""
+        if (factor, places) not in self.memo:
+            draws = self.slot_draws if factor == "slot" else self.class_draws
+            self.memo[factor, places] = explore.chances(draws[:, places])
+        return self.memo[factor, places]
+
+    def why_not(self, g: int) -> str:
+        """Return why a group has no post: ``cap``, ``not_due``, ``accepted``, ``operator_full`` or ``closed``."""
+        able = [d for d in range(len(self.days)) if self.caps_room(g, d)]
+        if not able:
+            return "cap"
+        if not self.wanted[g]:
+            return "not_due"
+        able = [d for d in able if len(self.taken[g, d]) < self.task.capacity.per_group_day]
+        if not able:
+            return "accepted"
+        can = [(d, s) for d in able for s in np.flatnonzero(self.on[d] & self.allowed.any(0)) if s not in self.taken[g, d]]
+        operator, capacity = self.operators[g], self.task.capacity
+        full = [self.in_day[operator, d] >= capacity.per_day or self.is_full(g, d, int(s)) for d, s in can]
+        return "operator_full" if full and all(full) else "closed"
 
 
 def _shares(places: Places) -> np.ndarray:
@@ -197,7 +230,7 @@ def _programme(places: Places) -> list[dict[int, tuple[list[int], str]]]:
                 ranked, reason = slots[np.argsort(-places.slot_worth[slots], kind="stable")], "best"
             else:
                 weight = usual[c, slots] + (0.0 if usual[c, slots].sum() else 1.0)
-                first = explore.pick(weight / weight.sum(), places.rng)
+                first = explore.pick(weight / weight.sum(), places.rng.random())
                 rest = [i for i in np.argsort(-weight, kind="stable") if i != first]
                 ranked, reason = slots[[first, *rest]], "habit" if usual.sum() else "sop"
             today[c] = ([int(s) for s in ranked], reason)
@@ -206,7 +239,7 @@ def _programme(places: Places) -> list[dict[int, tuple[list[int], str]]]:
 
 
 def place(places: Places, per_week: np.ndarray, share: float) -> None:
-    """Place the posts of all groups, week by week.
+    """Place the posts of all groups, week by week and day by day: first the blocks that are drawn, then the others.
 
     Parameters
     ----------
@@ -214,13 +247,17 @@ def place(places: Places, per_week: np.ndarray, share: float) -> None:
     per_week : ndarray
         Posts a week by group.
     share : float
-        Chance with which a post of a group and day is drawn.
+        Of the groups with a post on a day, the part that is drawn, over the days.
     """
     if not places.open or not places.shares.sum():
         return
     programme, rng, n = _programme(places), places.rng, len(per_week)
-    owed, phase, before = np.zeros((n, len(CLASSES))), rng.random(n), np.zeros(n)
-    drawn = rng.random((n, len(places.days))) < share
+    owed, phase, before = [[0.0] * len(CLASSES) for _ in range(n)], rng.random(n), np.zeros(n)
+    kinds: dict[str, list[int]] = defaultdict(list)
+    for g, kind in enumerate(places.task.groups.kind):
+        kinds[kind].append(g)
+    due = {kind: float(rng.random()) * min(BLOCK, len(members)) for kind, members in sorted(kinds.items())}
+    at = {kind: float(rng.random()) for kind in due}
     weeks: dict[date, list[int]] = defaultdict(list)
     for d, day in enumerate(places.days):
         weeks[day - timedelta(day.weekday())].append(d)
@@ -228,40 +265,92 @@ def place(places: Places, per_week: np.ndarray, share: float) -> None:
         after = before + per_week * len(week) / 7
         wanted = np.floor(after + phase) - np.floor(before + phase)
         before = after
-        for g in rng.permutation(n):
-            _group_week(places, programme, int(g), week, int(wanted[g]), owed[g], drawn[g], float(phase[g]))
+        places.wanted += wanted.astype(int)
+        chosen = [_chosen_days(places, g, week, int(wanted[g]), float(phase[g])) for g in range(n)]
+        budget = [max(min(int(places.task.capacity.product_share * len(c) + 1e-9), len(c) - 1), 0) for c in chosen]
+        mine: dict[int, list[Row]] = defaultdict(list)
+        for d in week:
+            todo = {int(g): chosen[g].count(d) for g in rng.permutation(n) if d in chosen[g]}
+            for kind in due:
+                able = [g for g in todo if places.kinds[g] == kind and places.has_room(g, d)]
+                for block in _blocks(able, due, kind, share):
+                    at[kind] = (at[kind] + GOLDEN) % 1.0
+                    for row in _drawn(places, programme[d], block, d, budget, at[kind]):
+                        todo[row.group] -= 1
+                        _keep(places, row, owed, budget, mine)
+            for g in [g for g, k in todo.items() for _ in range(k)]:
+                row = _next(places, programme[d], g, d, owed[g], budget[g])
+                if row:
+                    _keep(places, row, owed, budget, mine)
+        for rows in mine.values():
+            _mix(places, rows)
 
 
-def _group_week(
-    places, programme, g: int, week: list[int], wanted: int, owed: np.ndarray, drawn: np.ndarray, phase: float
-) -> None:
-    days = _chosen_days(places, g, week, wanted, phase)
-    budget, mine = int(places.task.capacity.product_share * len(days) + 1e-9), []
-    for d in days:
-        if not places.has_room(g, d):
-            continue
-        options = {c: free for c in programme[d] if (c != PRODUCT or budget > 0) and (free := places.free(g, d, c))}
-        if not options:
-            continue
-        owed += places.shares
-        if drawn[d]:
-            cells = tuple((c, s) for c in sorted(options) for s in options[c])
-            chance = places.chances(cells)
-            at = explore.pick(chance, places.rng)
-            row = Row(g, d, cells[at][1], cells[at][0], True, float(chance[at]), "drawn")
-        else:
-            c = max(sorted(options), key=lambda c: owed[c])
-            ranked, reason = programme[d][c]
-            slot = next(s for s in ranked if s in options[c])
-            row = Row(g, d, slot, c, False, 1.0, reason if slot == ranked[0] else "full")
-        owed[row.content_class] -= 1.0
-        budget -= row.content_class == PRODUCT
-        places.add(row)
-        mine.append(row)
-    products = [r for r in mine if r.content_class == PRODUCT]
-    while products and len(products) > places.task.capacity.product_share * len(mine) + 1e-9:
-        places.remove(products[-1])
-        mine.remove(products.pop())
+def _blocks(able: list[int], due: dict[str, float], kind: str, share: float) -> list[list[int]]:
+    """Return the blocks of a day, of about six groups: what is due of the share is kept until it fills one."""
+    due[kind] += share * len(able)
+    if not able or due[kind] < min(BLOCK, len(able)):
+        return []
+    n = min(int(due[kind]), len(able))
+    due[kind] -= n
+    size = -(-n // max(round(n / BLOCK), 1))
+    return [able[i : min(i + size, n)] for i in range(0, n, size)]
+
+
+def _drawn(places: Places, today: dict, block: list[int], d: int, budget: list[int], at: float) -> list[Row]:
+    """Draw one slot and class for a block, of those that all its groups may have."""
+    free = [{(s, c) for c in today if c != PRODUCT or budget[g] > 0 for s in places.free(g, d, c)} for g in block]
+    block, free = [g for g, f in zip(block, free, strict=True) if f], [f for f in free if f]
+    if not block:
+        return []
+    load = Counter(places.operators[g] for g in block)
+    both, most = set.intersection(*free), places.task.capacity.per_slot
+    both = {(s, c) for s, c in both if all(places.in_slot[o, d, s] + n <= most for o, n in load.items())}
+    if not both:
+        return []
+    open_slots = tuple(sorted({s for s, _ in both}))
+    of_slot = places.chances("slot", open_slots)
+    i = explore.pick(of_slot, at)
+    classes = tuple(sorted(c for s, c in both if s == open_slots[i]))
+    of_class = places.chances("class", classes)
+    j = explore.pick(of_class, places.rng.random())
+    chance = round(float(of_slot[i] * of_class[j]), 6)
+    return [Row(g, d, open_slots[i], classes[j], True, chance, "drawn") for g in block]
+
+
+def _next(places: Places, today: dict, g: int, d: int, owed: list[float], budget: int) -> Row | None:
+    """Return the next post of a group on a day: of the class that is owed most, in its best free slot; None without room."""
+    if not places.has_room(g, d):
+        return None
+    options = {c: free for c in sorted(today) if (c != PRODUCT or budget > 0) and (free := places.free(g, d, c))}
+    if not options:
+        return None
+    c = max(options, key=lambda c: owed[c] + places.shares[c])
+    ranked, reason = today[c]
+    slot = next(s for s in ranked if s in options[c])
+    return Row(g, d, slot, c, False, 1.0, "full" if places.is_full(g, d, ranked[0]) else reason)
+
+
+def _keep(places: Places, row: Row, owed: list[list[float]], budget: list[int], mine: dict[int, list[Row]]) -> None:
+    if not places.has_room(row.group, row.day):
+        return
+    mine_owed = owed[row.group]
+    for c, share in enumerate(places.shares):
+        mine_owed[c] += share
+    mine_owed[row.content_class] -= 1.0
+    budget[row.group] -= row.content_class == PRODUCT
+    places.add(row)
+    mine[row.group].append(row)
+
+
+def _mix(places: Places, rows: list[Row]) -> None:
+    """Take product posts back that a week without the others does not bear: those not drawn first, the last first."""
+    products = [r for r in rows if r.content_class == PRODUCT]
+    products.sort(key=lambda r: (not r.is_exploration, r.day))
+    n = len(rows)
+    while products and (len(products) > places.task.capacity.product_share * n + 1e-9 or len(products) == n):
+        places.remove(products.pop())
+        n -= 1
 
 
 def _chosen_days(places: Places, g: int, week: list[int], wanted: int, phase: float) -> list[int]:

@@ -64,6 +64,8 @@ class Pace:
         Responders a member and week by it, against the usual number, net of those lost with members who leave; 90%.
     reason : str
         ``fewer``, ``more``, ``usual`` (no number is better beyond doubt), ``unknown``.
+    at_edge : bool
+        Whether it lies at an end of the range searched.
     """
 
     per_week: float
@@ -72,6 +74,7 @@ class Pace:
     low: float = 0.0
     high: float = 0.0
     reason: str = "unknown"
+    at_edge: bool = False
 
 
 def belief(curve: Curve | None, levels: tuple[object, ...]) -> Belief:
@@ -120,7 +123,7 @@ def worth(seen: Response | None) -> Worth:
 
 def landing(minute: int, delays: tuple[float, ...]) -> np.ndarray:
     """Return the chances of the 24 hours in which a post planned at a minute really goes out."""
-    hours = [int((minute + d) // 60) % 24 for d in delays]
+    hours = [int((minute + d) // 60) % 24 for d in delays if math.isfinite(d)] or [minute // 60]
     return np.bincount(hours, minlength=24) / len(hours)
 
 
@@ -178,4 +181,4 @@ def pace(task: Task, known: Worth, rng: np.random.Generator) -> Pace:
     if low <= 0:
         return Pace(usual, usual, float(gains[:, best].mean()), low, high, "usual")
     reason = "more" if ratio[best] > 1 else "fewer"
-    return Pace(usual * float(ratio[best]), usual, float(gains[:, best].mean()), low, high, reason)
+    return Pace(usual * float(ratio[best]), usual, float(gains[:, best].mean()), low, high, reason, best in (0, len(ratio) - 1))
