@@ -72,7 +72,7 @@ class Places:
         self.operators, self.kinds = task.groups.operator.tolist(), task.groups.kind.tolist()
         self.in_slot: dict[tuple, int] = defaultdict(int)
         self.in_day: dict[tuple, int] = defaultdict(int)
-        self.taken: dict[tuple[int, int], set[int]] = defaultdict(set)
+        self.taken: dict[tuple[int, int], set[int | str]] = defaultdict(set)
         self.memo: dict[tuple, np.ndarray] = {}
         self.by_place: dict[tuple[int, int, int], Row] = {}
         self.wanted = np.zeros(len(task.groups), int)
@@ -110,9 +110,9 @@ class Places:
         for g, on_day, slot in task.taken:
             if on_day in place_of_day and g in known:
                 d = place_of_day[on_day]
-                self.taken[known[g], d].add(self.place_of.get(slot, -1))
+                self.taken[known[g], d].add(self.place_of.get(slot, slot))
                 operator = self.operators[known[g]]
-                self.in_slot[operator, d, self.place_of.get(slot, -1)] += 1
+                self.in_slot[operator, d, self.place_of.get(slot, slot)] += 1
                 self.in_day[operator, d] += 1
 
     def caps_room(self, g: int, d: int) -> bool:

@@ -119,10 +119,10 @@ class Task:
     leave_rate: float = float("nan")
     leave_power: float = float("nan")
     leave_error: float = float("nan")
-    scatter: float = float("nan")
-    scatter_weeks: int = 0
     seed: int = 0
     notes: tuple[Note, ...] = ()
+    scatter: float = float("nan")
+    scatter_weeks: int = 0
 
 
 def horizon_days(as_of: date, horizon: str) -> tuple[date, date]:

@@ -149,7 +149,7 @@ def drawn_task(rng, as_of: date, horizon: str, rules: Policy, late: float, capac
         pd.DataFrame([(g, d, c) for (g, d), c in sent.items()], columns=["group_id", "on_day", "n"]),
         usual if rng.random() < 0.8 else usual[:0], SLOTS if rng.random() < 0.7 else slots(), {"late": 1140, "noon": 733}, late, delays,
         int(rng.integers(1, 7)), seen, held, (), frozenset(accepted), capacity, 0.01, float(rng.choice([math.nan, 0.1, 2.0])), 0.05,
-        int(rng.integers(2**31)),
+        int(rng.integers(2**31)), scatter=float(rng.choice([math.nan, 0.05])),
     )  # fmt: skip
 
 
@@ -164,22 +164,18 @@ regimes = st.tuples(limit, limit, limit, st.integers(-20, 50), st.integers(1, 30
 clocks = st.tuples(st.times(), st.times()).filter(lambda pair: pair[0].replace(microsecond=0) < pair[1].replace(microsecond=0))
 
 
-@settings(derandomize=True, deadline=None, max_examples=90, database=None)
+@settings(derandomize=True, deadline=None, max_examples=150, database=None)
 @given(
     seed=st.integers(0, 2**32 - 1),
     as_of=st.one_of(
         st.dates(date(2025, 10, 1), date(2027, 3, 31)), st.sampled_from([date(2026, 12, 27), date(2027, 1, 31), date(2026, 11, 30)])
     ),
-    horizon=st.sampled_from(["week", "week", "month"]),
+    horizon=st.sampled_from(["week", "month"]),
     caps=regimes,
     window=st.sampled_from(["month", "week", "day"]),
-    hours=st.one_of(clocks, st.just((time(9), time(21))), st.just((time(0), time(23, 59)))),
-    late=st.sampled_from([0.0, 16.5, 86.6, 700.0, 1e6, math.nan, math.inf, -5.0]),
-    limits=st.tuples(st.integers(0, 9), st.integers(0, 14), st.integers(0, 3), st.sampled_from([0.0, 0.3, 0.5, 1.0])),
-    n=st.integers(1, 14),
-    share=st.sampled_from([None, 0.0, 0.3, 1.0]),
+    hours=st.one_of(clocks, st.sampled_from([(time(9), time(21)), (time(0), time(23, 59)), (time(8, 30, 15), time(20, 0, 1))])),
 )
-def test_no_calendar_breaks_a_rule(seed, as_of, horizon, caps, window, hours, late, limits, n, share):
+def test_no_calendar_breaks_a_rule(seed, as_of, horizon, caps, window, hours):
     rng = np.random.default_rng(seed)
     before, middle, after, start, gap = caps
     since = as_of + timedelta(start)
@@ -188,8 +184,11 @@ def test_no_calendar_breaks_a_rule(seed, as_of, horizon, caps, window, hours, la
         contact_from=hours[0].replace(microsecond=0), contact_until=hours[1].replace(microsecond=0),
         caps={"group_post": ((date(1900, 1, 1), before), (since, middle), (since + timedelta(gap), after))},
     )  # fmt: skip
-    task = drawn_task(rng, as_of, horizon, rules, late, Capacity(150, *limits), n)
-    plan = make(task, share)
+    late = float(rng.choice([0.0, 16.5, 86.6, 240.0, 1e6, math.nan, math.inf, -5.0], p=[0.3, 0.2, 0.2, 0.1, 0.05, 0.05, 0.05, 0.05]))
+    few, many = rng.choice([0, 1, 2, 4, 9], p=[0.02, 0.1, 0.2, 0.3, 0.38]), rng.choice([0, 2, 5, 14], p=[0.02, 0.2, 0.38, 0.4])
+    capacity = Capacity(150, int(few), int(many), int(rng.integers(1, 4)), float(rng.choice([0.0, 0.3, 0.5, 1.0])))
+    task = drawn_task(rng, as_of, horizon, rules, late, capacity, int(rng.integers(1, 15)))
+    plan = make(task, [None, 0.0, 0.3, 1.0][int(rng.integers(4))], None if rng.random() < 0.7 else float(rng.uniform(0, 20)))
     assert broken(plan, task) == []
     assert plan.entries or plan.notes
     assert Plan.from_json(plan.to_json()).hash == plan.hash
