@@ -21,7 +21,7 @@ __all__ = ["FOLLOWED", "LEAST_DRAWN", "ON_TIME_MINUTES", "Kept", "kept"]
 ON_TIME_MINUTES = 60
 FOLLOWED = 0.8  # share of drawn posts that must have gone out as drawn, for a comparison to rest on the lot
 LEAST_DRAWN = 20
-COLUMNS = ("plan", "post_key", "group_id", "operator", "on_day", "at", "slot", "content_class", "is_exploration")
+COLUMNS = ("plan", "post_key", "group_id", "operator", "on_day", "at", "slot", "content_class", "is_exploration", "chance")
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,8 @@ class Kept:
         Plans, and their posts times groups, also those still to come.
     rows : DataFrame
         One row per planned post and group that is due: ``plan``, ``post_key``, ``group_id``, ``operator``, ``on_day``, ``at``, ``slot``,
-        ``content_class``, ``is_exploration``, ``status`` (``on_time``, ``late``, ``not_sent``), ``minutes`` (late; negative early; NaN),
+        ``content_class``, ``is_exploration``, ``chance``, ``y`` (responders, 0 where nothing went out; NaN unknown), ``m`` (members in the
+        group; NaN unknown), ``status`` (``on_time``, ``late``, ``not_sent``), ``minutes`` (late; negative early; NaN),
         ``is_in_slot`` (sent on the day in the slot planned), ``is_class_kept`` (False only where another class went out).
     share : Interval or None
         Share of due posts that went out within :data:`ON_TIME_MINUTES` of their time, by groups as clusters; None where nothing is due.
@@ -67,7 +68,8 @@ def kept(reading: Reading, plans: Sequence[Plan]) -> Kept:
     day is over by the reading's `as_of`. With a store, only its groups count. Smallest sample: that of :func:`ratio_interval`.
     """
     planned = _planned(reading, plans)
-    due = planned[[day <= reading.as_of for day in planned["on_day"]]].reset_index(drop=True)
+    is_due = np.array([day <= reading.as_of for day in planned["on_day"]], bool)
+    due = planned[is_due].reset_index(drop=True)
     found = Kept(len(plans), len(planned), _empty(due))
     if not len(planned):
         return _because(found, "none_accepted")
@@ -98,7 +100,7 @@ def _planned(reading: Reading, plans: Sequence[Plan]) -> pd.DataFrame:
         rows = reading.engine.execute("SELECT group_id FROM groups WHERE store_id = $store", {"store": reading.store}).fetchall()
         mine = {group for (group,) in rows}
     made = [
-        (place, e.post_key, g, owned.get(g, "store:"), e.on_day, e.at, e.slot, e.content_class, e.is_exploration)
+        (place, e.post_key, g, owned.get(g, "store:"), e.on_day, e.at, e.slot, e.content_class, e.is_exploration, e.chance)
         for place, plan in enumerate(plans)
         for e in plan.entries
         for g in e.group_ids
@@ -108,7 +110,7 @@ def _planned(reading: Reading, plans: Sequence[Plan]) -> pd.DataFrame:
 
 
 def _empty(due: pd.DataFrame) -> pd.DataFrame:
-    return due.head(0).assign(status="", minutes=np.nan, is_in_slot=False, is_class_kept=True)
+    return due.head(0).assign(status="", minutes=np.nan, is_in_slot=False, is_class_kept=True, y=np.nan, m=np.nan)
 
 
 def _matched(reading: Reading, due: pd.DataFrame) -> pd.DataFrame:
@@ -118,16 +120,18 @@ def _matched(reading: Reading, due: pd.DataFrame) -> pd.DataFrame:
     try:
         found = reading.engine.execute(
             f"""WITH gone AS (
-                SELECT post_id, group_id, content_class, status, sent_at, coalesce(scheduled_at, sent_at) AS moment FROM post_facts
+                SELECT post_id, group_id, content_class, status, sent_at, n_responders, n_members,
+                       coalesce(scheduled_at, sent_at) AS moment FROM post_facts
                 WHERE coalesce(scheduled_at, sent_at) IS NOT NULL),
             placed AS (SELECT *, CAST(moment AS DATE) AS day, CASE {slot} ELSE '' END AS slot FROM gone),
             pairs AS (
                 SELECT p.place, g.status = 'sent' AND g.sent_at IS NOT NULL AS is_sent,
                        date_diff('second', CAST(p.at AS TIMESTAMP), g.sent_at) / 60.0 AS minutes,
-                       coalesce(g.content_class = p.content_class, TRUE) AS is_class_kept, g.sent_at, g.post_id
+                       coalesce(g.content_class = p.content_class, TRUE) AS is_class_kept, g.sent_at, g.post_id,
+                       g.n_responders AS y, g.n_members AS m
                 FROM planned_posts AS p JOIN placed AS g
                   ON g.group_id = p.group_id AND g.day = CAST(p.on_day AS DATE) AND g.slot = p.slot)
-            SELECT place, is_sent, minutes, is_class_kept, sent_at FROM pairs
+            SELECT place, is_sent, minutes, is_class_kept, sent_at, y, m FROM pairs
             QUALIFY row_number() OVER (PARTITION BY place ORDER BY is_sent DESC, is_class_kept DESC, abs(minutes), post_id) = 1
             ORDER BY place"""
         ).df()
@@ -143,8 +147,9 @@ def _matched(reading: Reading, due: pd.DataFrame) -> pd.DataFrame:
         for ok, at, day, slot in zip(sent, found["sent_at"], due["on_day"], due["slot"], strict=True)
     ]
     return due.assign(
-        status=status, minutes=np.where(sent, minutes, np.nan), is_in_slot=np.array(within, bool), is_class_kept=same
-    )
+        status=status, minutes=np.where(sent, minutes, np.nan), is_in_slot=np.array(within, bool), is_class_kept=same,
+        y=np.where(sent, found["y"].astype(float), 0.0), m=found["m"].astype(float).to_numpy(),
+    )  # fmt: skip
 
 
 def _share(rows: pd.DataFrame, happened: np.ndarray) -> Interval | None:

@@ -13,6 +13,7 @@ from sqkit.timing import (
     checks_view,
     days_view,
     delay_view,
+    explored_view,
     plan_files,
     pooled_view,
     response_view,
@@ -44,6 +45,7 @@ METRICS = tuple(
             *(m for view in VIEWS for m in view.METRICS),
             *triggers_view.METRICS.values(),
             *accepted_view.metric_ids(),
+            *explored_view.METRICS,
             "timing_groups",
             "triggers_served",
         ]
