@@ -40,7 +40,7 @@ METRICS = ("schedule_posts", "schedule_responders", "schedule_share", "schedule_
 COLUMNS = {key: f"schedule_col_{key}" for key in ("day", "time", "slot", "content", "groups", "drawn", "responders")}
 LOAD_COLUMNS = {key: f"schedule_col_{key}" for key in ("operator", "posts", "most")}
 MOST_ROWS = 40  # on the page; the sheet has all of them
-MEANS = ("hour_matters", "hour_usual", "exploration")
+MEANS = ("hour_matters", "hour_usual", "exploration", "described")
 EMPTY = ("undated", "no_groups", "all_held_out", "closed", "no_capacity", "no_room")
 # How a fact of a note is written: metric and display; what is not listed is a constant of the method.
 FACTS = {
@@ -48,6 +48,7 @@ FACTS = {
     "low": ("schedule_responders", "share"), "high": ("schedule_responders", "share"), "share": ("schedule_share", "share"),
     "ratio": ("schedule_detectable", "multiple"), "minutes": ("delay_minutes", "count"), "n": ("schedule_posts", "count"),
     "of": ("schedule_posts", "count"), "groups": ("schedule_posts", "count"), "days": ("schedule_posts", "count"),
+    "scatter": ("schedule_responders", "share"),
 }  # fmt: skip
 CHOSEN = {
     ("capacity", "groups"),
@@ -214,8 +215,10 @@ def _fact(note: Note, key: str, value: object, lang: Lang) -> Text:
 def _told(note: Note, lang: Lang) -> Text | None:
     if note.id in EMPTY:
         return None
-    told = {key: _fact(note, key, value, lang) for key, value in note.facts.items()}
+    told = {key: _fact(note, key, value, lang) for key, value in note.facts.items() if value is not None}
     key = f"schedule_note_{note.id}"
+    if note.id == "described" and note.facts.get("scatter") is None:
+        key = "schedule_note_described_short"
     needed = set(phrases()[key]["zh"].split("{")[1:]) if key in phrases() else set()
     return phrase(key, lang, **{k: v for k, v in told.items() if any(part.startswith(f"{k}}}") for part in needed)})
 

@@ -141,6 +141,8 @@ def test_every_note_of_the_planner_has_words(lang):
         "capacity": {"groups": 150, "per_slot": 75, "per_day": 150},
         "exploration": {"n": 1, "of": 5, "share": 0.2, "asked": 0.2},
         "slots_full": {"n": 3},
+        "pace_asked": {"per_week": 5.0, "usual": 7.0},
+        "described": {"scatter": 0.1, "weeks": 8},
     }
     made = plan(notes=tuple(Note(key, value) for key, value in known.items()))
     told = [*view.rules(made, lang), *view.notes(made, lang)]
