@@ -181,7 +181,8 @@ def _told(asked: Task, known: Worth, places: Places, lands, hours, classes, rng)
     The plan's total, not the habit's, also scatters as past weeks did around the model, so the difference holds what the model misses.
     """
     groups = asked.groups
-    size = (groups.weight * groups.rate).to_numpy(float)
+    size, heads = (groups.weight * groups.rate).to_numpy(float), groups.n_members.to_numpy(float)
+    names, operator_of = groups.group_id.astype(str).tolist(), groups.operator.astype(str).tolist()
     weeks = len(places.days) / 7
     planned = np.bincount([r.group for r in places.rows], minlength=len(groups)) / weeks
     usual = groups.per_week.to_numpy(float)
@@ -206,7 +207,7 @@ def _told(asked: Task, known: Worth, places: Places, lands, hours, classes, rng)
         counter[day, slot] += 1
         operators: dict[str, int] = defaultdict(int)
         for g in members:
-            operators[str(groups.operator.iloc[g])] += 1
+            operators[operator_of[g]] += 1
         low, high = np.quantile(values, [0.025, 0.975]) if weight == weight else (math.nan, math.nan)
         entries.append(
             Entry(
@@ -215,11 +216,11 @@ def _told(asked: Task, known: Worth, places: Places, lands, hours, classes, rng)
                 datetime.combine(day, time(minute // 60, minute % 60)),
                 slot,
                 CLASSES[c],
-                tuple(sorted(str(groups.group_id.iloc[g]) for g in members)),
+                tuple(sorted(names[g] for g in members)),
                 is_exploration,
                 chance,
                 tuple(sorted(operators.items())),
-                int(groups.n_members.iloc[members].sum()),
+                int(heads[members].sum()),
                 _r(values.mean()),
                 _r(low),
                 _r(high),
@@ -235,11 +236,8 @@ def _told(asked: Task, known: Worth, places: Places, lands, hours, classes, rng)
         if np.isfinite(asked.leave_power)
         else np.full(DRAWS, np.nan)
     )
-    leaving = (
-        asked.leave_rate * weeks * (np.exp(np.multiply.outer(power, grown * math.log(2))) - 1) @ groups.n_members.to_numpy(float)
-    )
+    leaving = asked.leave_rate * weeks * (np.exp(np.multiply.outer(power, grown * math.log(2))) - 1) @ heads
     figures["leaving"] = _three(leaving)
-    heads = groups.n_members.to_numpy(float)
     figures["posts_week"] = (_r(np.average(planned, weights=heads)), _r(np.average(usual, weights=heads)), math.nan)
     over = MONTH_WEEKS / weeks if asked.horizon == "week" else 1.0
     now = asked.seen.curves["hour"].detectable if asked.seen and "hour" in asked.seen.curves else math.nan

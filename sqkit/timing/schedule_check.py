@@ -71,13 +71,17 @@ def violations(
     for (g, d, s), n in sorted(places.items()):
         if n > 1 and (g, d) in planned:
             found.append(f"group {g} gets {n} posts on {d} in {s}")
+    accepted = Counter((g, d) for g, d, _ in taken)
+    totals: dict[tuple[str, date, date], int] = {}
     for (g, day), n in sorted(planned.items()):
-        both = n + sum(1 for a, d, _ in taken if (a, d) == (g, day)) if taken else n
+        both = n + accepted[g, day]
         if both > limits["per_group_day"]:
             found.append(f"group {g} gets {both} posts on {day}")
         for one in cap(rules, "group_post", day):
-            span = [one.first + timedelta(i) for i in range((one.last - one.first).days + 1)]
-            total = sum(by_day[g, d] + planned[g, d] for d in span)
+            if (g, one.first, one.last) not in totals:
+                span = [one.first + timedelta(i) for i in range((one.last - one.first).days + 1)]
+                totals[g, one.first, one.last] = sum(by_day.get((g, d), 0) + planned.get((g, d), 0) for d in span)
+            total = totals[g, one.first, one.last]
             if total > one.at_most:
                 found.append(f"group {g} gets {total} posts in the {one.per} of {day}, at most {one.at_most}")
     for (g, week), classes in sorted(weeks.items()):

@@ -164,7 +164,7 @@ regimes = st.tuples(limit, limit, limit, st.integers(-20, 50), st.integers(1, 30
 clocks = st.tuples(st.times(), st.times()).filter(lambda pair: pair[0].replace(microsecond=0) < pair[1].replace(microsecond=0))
 
 
-@settings(derandomize=True, deadline=None, max_examples=150, database=None)
+@settings(derandomize=True, deadline=None, max_examples=110, database=None)
 @given(
     seed=st.integers(0, 2**32 - 1),
     as_of=st.one_of(
