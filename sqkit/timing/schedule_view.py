@@ -32,7 +32,7 @@ from sqkit.timing.schedule_model import Entry, Note, Plan
 from sqkit.timing.slots import slots
 
 __all__ = [
-    "COLUMNS", "LOAD_COLUMNS", "METRICS", "MOST_ROWS", "entry_rows", "findings", "headline", "load_rows", "notes", "picture",
+    "COLUMNS", "LOAD_COLUMNS", "METRICS", "MOST_ROWS", "contents", "entry_rows", "findings", "headline", "load_rows", "notes", "picture",
     "picture_note", "rules", "title", "untold",
 ]  # fmt: skip
 
@@ -159,25 +159,31 @@ def picture_note(plan: Plan, lang: Lang) -> Text:
     return phrase("schedule_picture_note", lang, **told)
 
 
+def contents(plan: Plan) -> list[list[Entry]]:
+    """Return entries of one moment and class together, by moment: one thing to prepare, for groups chosen and groups drawn."""
+    made: dict[tuple, list[Entry]] = defaultdict(list)
+    for entry in plan.entries:
+        made[entry.at, entry.slot, entry.content_class].append(entry)
+    return list(made.values())
+
+
 def entry_rows(plan: Plan, lang: Lang, most: int = MOST_ROWS) -> list[dict[str, Text]]:
-    """Return one row per planned post, by moment (:data:`COLUMNS`), `most` of them."""
+    """Return one row per planned content, by moment (:data:`COLUMNS`), `most` of them; bounds of its parts are added up."""
     made = []
-    for e in plan.entries[:most]:
-        told = interval(e.low, e.high, "schedule_responders", "count", lang)
-        value = number(e.responders, "schedule_responders", "count", lang)
+    for parts in contents(plan)[:most]:
+        first, drawn = parts[0], _sends([e for e in parts if e.is_exploration])
+        value, low, high = (sum(getattr(e, key) for e in parts) for key in ("responders", "low", "high"))
+        told = interval(low, high, "schedule_responders", "count", lang)
+        shown = number(value, "schedule_responders", "count", lang)
         made.append(
             {
-                "day": day(e.on_day, lang),
-                "time": fixed(f"{e.at:%H:%M}"),
-                "slot": _slot(e.slot, lang),
-                "content": _class(e.content_class, lang),
-                "groups": _n(len(e.group_ids), lang),
-                "drawn": phrase("schedule_drawn", lang, chance=number(e.chance, "schedule_share", "share", lang))
-                if e.is_exploration
-                else raw("–"),
-                "responders": phrase("value_interval", lang, value=value, interval=told)
-                if math.isfinite(e.responders)
-                else raw("–"),
+                "day": day(first.on_day, lang),
+                "time": fixed(f"{first.at:%H:%M}"),
+                "slot": _slot(first.slot, lang),
+                "content": _class(first.content_class, lang),
+                "groups": _n(_sends(parts), lang),
+                "drawn": _n(drawn, lang) if drawn else raw("–"),
+                "responders": phrase("value_interval", lang, value=shown, interval=told) if math.isfinite(value) else raw("–"),
             }
         )
     return made

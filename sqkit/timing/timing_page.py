@@ -116,7 +116,7 @@ def accept_notes(reading: Reading, plan: Plan, lang: Lang) -> list[Text]:
     """Return how to accept the calendar, and that posts of a plan accepted before are counted."""
     if not plan.entries:
         return []
-    rows = len(plan.entries)
+    rows = len(schedule_view.contents(plan))
     told = [accepted_view.how_to_accept(reading, lang)]
     if rows > schedule_view.MOST_ROWS:
         shown = number(schedule_view.MOST_ROWS, "schedule_posts", "count", lang)
