@@ -193,7 +193,8 @@ def _shares(places: Places) -> np.ndarray:
     if places.known.content_class.matters:
         low, high = MIX[0] * share, MIX[1] * share
         share, rest = low.copy(), 1.0 - low.sum()
-        for c in np.argsort(-places.known.content_class.plan, kind="stable"):
+        slot = np.where(places.allowed, places.slot_worth, -np.inf).max(1, initial=-np.inf)  # the best that takes the class
+        for c in np.argsort(-np.round(places.known.content_class.plan + slot, 9), kind="stable"):
             more = min(rest, high[c] - low[c])
             share[c] += more
             rest -= more
@@ -258,6 +259,7 @@ def place(places: Places, per_week: np.ndarray, share: float) -> None:
         kinds[kind].append(g)
     due = {kind: float(rng.random()) * min(BLOCK, len(members)) for kind, members in sorted(kinds.items())}
     at = {kind: float(rng.random()) for kind in due}
+    size = (places.task.groups.weight * places.task.groups.rate).fillna(0.0).tolist()
     weeks: dict[date, list[int]] = defaultdict(list)
     for d, day in enumerate(places.days):
         weeks[day - timedelta(day.weekday())].append(d)
@@ -278,7 +280,10 @@ def place(places: Places, per_week: np.ndarray, share: float) -> None:
                     for row in _drawn(places, programme[d], block, d, budget, at[kind]):
                         todo[row.group] -= 1
                         _keep(places, row, owed, budget, mine)
-            for g in [g for g, k in todo.items() for _ in range(k)]:
+            turns = [g for g, k in todo.items() for _ in range(k)]
+            if places.known.hour.matters:  # where minutes are short, the groups that answer most come first
+                turns.sort(key=lambda g: -size[g])
+            for g in turns:
                 row = _next(places, programme[d], g, d, owed[g], budget[g])
                 if row:
                     _keep(places, row, owed, budget, mine)
