@@ -69,6 +69,16 @@ class Cells:
         """Return the same rows with some of the factors."""
         return replace(self, factors=tuple(f for f in self.factors if f.name in names))
 
+    def packed(self) -> Cells:
+        """Return the same rows without levels that no row has."""
+        factors = []
+        for f in self.factors:
+            there = np.flatnonzero(np.bincount(f.codes, minlength=1))
+            if len(there) < len(f.levels):
+                f = _factor(f.name, f.levels, f.codes)
+            factors.append(f)
+        return replace(self, factors=tuple(factors))
+
     def matrix(self) -> tuple[np.ndarray, np.ndarray, tuple[slice, ...]]:
         """Return the cell of each row, the model columns of each cell, and the columns of each factor."""
         size = int(np.prod([len(f.levels) for f in self.factors], dtype=float)) if self.factors else 1

@@ -11,6 +11,7 @@ from scipy.special import ndtri
 from sqkit import registry
 from sqkit.reading import Reading, remembered
 from sqkit.stats import holm
+from sqkit.timing.cells import cells
 from sqkit.timing.contrasts import FEWEST_POSTS, LEVEL
 from sqkit.timing.effects import Effects, Pair, effects, of_curve, pair
 from sqkit.timing.model import Posted
@@ -21,8 +22,12 @@ from sqkit.timing.titles import FACETS, TAGS, UNCLEAR, classify, features, lexic
 
 __all__ = ["CLAIMS", "FACTORS", "KINDS", "Agreement", "Claim", "Content", "agreement", "content", "rows", "title_table"]
 
-CLAIMS = {"short": "s316_short_title", "number": "s316_title_number"}  # ids of what the sources claim, in registry/benchmarks.toml
+CLAIMS = {
+    "short": "s316_short_title",
+    "number": "s316_title_number",
+}  # ids of what the sources claim, in registry/benchmarks.toml
 FACTORS = ("content_class", "strategy", "format")
+HELD = ("hour", "weekday", "month", "posts_7")
 KINDS = ("promise", "question", "current_affairs", "how_why", "quick_result", "expert", "life_tip")
 LEAST_TITLED = 2 * FEWEST_POSTS
 
@@ -104,6 +109,8 @@ class Content:
         Shares of posts by value and motive: ``facet``, ``level``, ``share``, ``n_posts``.
     adjusted : dict of str to float
         Holm-adjusted p-values of everything tested, by name.
+    held : tuple of str
+        What was held equal, of group, hour, weekday, month and posts_7: only what varies in the data.
     """
 
     posted: Posted
@@ -114,6 +121,7 @@ class Content:
     titles: pd.DataFrame
     tags: pd.DataFrame
     adjusted: dict[str, float] = field(default_factory=dict)
+    held: tuple[str, ...] = ()
 
     def matters(self, name: str) -> bool | None:
         """Whether a factor matters beyond chance, and not for a few posts only; None where it could not be tested."""
@@ -197,16 +205,17 @@ def content(reading: Reading) -> Content:
     own = {name for name in FACTORS if reading.engine.execute(f"SELECT count({name}) FROM posted").fetchone()[0]}
     strategy = "strategy" if "strategy" in own else "read_strategy"
     held = controls(reading)
+    asked = {strategy, "read_class", "short", "number", *(f"kind_{k}" for k in KINDS)}
+    coded = cells(reading.engine, list(dict.fromkeys([*held, *sorted(asked)])), "content_rows") if found.n_rows else None
     curves = response(reading).curves
     factors = {name: of_curve(curves.get(name), found.n_posts, found.n_groups) for name in ("content_class", "format")}
     if "content_class" not in own:
-        factors["content_class"] = _further(reading, "read_class", [c for c in held if c != "read_class"])
-    factors["strategy"] = _further(reading, strategy, held)
+        factors["content_class"] = effects(
+            coded, "read_class", [c for c in held if c != "read_class"], seed_of(reading, "read_class")
+        )
+    factors["strategy"] = effects(coded, strategy, held, seed_of(reading, strategy))
     others = {"short": ["number"], "number": ["short"], **{f"kind:{k}": [] for k in KINDS}}
-    sides = {
-        name: pair(reading.engine, "content_rows", name.replace(":", "_"), [*held, *more], seed_of(reading, name))
-        for name, more in others.items()
-    }
+    sides = {name: pair(coded, _column(name), [*held, *more], seed_of(reading, name)) for name, more in others.items()}
     again, leaving = repost(reading), mix(reading)
     p = {name: factors[name].p for name in FACTORS if factors[name].is_tested}
     p |= {name: one.p for name, one in sides.items()}
@@ -214,9 +223,19 @@ def content(reading: Reading) -> Content:
     p = {name: value for name, value in p.items() if value == value}
     adjusted = dict(zip(p, holm(list(p.values())), strict=True))
     claims = [_claim(name, one, adjusted, len(p)) for name, one in sides.items()]
+    varies = ["group"] if found.n_groups > 1 else []
+    varies += [name for name in HELD if coded and name in held and len(coded.factor(name).levels) > 1]
     labelled = tuple(a for a in (agreement(reading, facet) for facet in FACETS) if a is not None)
     return Content(
-        found, factors, frozenset(set(FACTORS) - own - {"format"}), tuple(claims), labelled, read, _tags(reading, read), adjusted
+        found,
+        factors,
+        frozenset(set(FACTORS) - own - {"format"}),
+        tuple(claims),
+        labelled,
+        read,
+        _tags(reading, read),
+        adjusted,
+        tuple(varies),
     )
 
 
@@ -230,8 +249,8 @@ def controls(reading: Reading) -> list[str]:
     return [name for name in names if name not in posted(reading).blocked]
 
 
-def _further(reading: Reading, column: str, held: list[str]) -> Effects:
-    return effects(reading.engine, "content_rows", column, held, seed_of(reading, column))
+def _column(name: str) -> str:
+    return name.replace(":", "_")
 
 
 def _claim(name: str, one: Pair, adjusted: dict[str, float], tests: int) -> Claim:

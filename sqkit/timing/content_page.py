@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from sqkit import registry
+from sqkit import labels, registry
 from sqkit.findings import Finding
 from sqkit.labels import Lang, Text, join, number, phrase, raw, sentence
 from sqkit.reading import Reading
@@ -74,6 +74,7 @@ def _why(found: Content, lang: Lang) -> Text:
     if len(found.titles):
         titles = phrase("content_why_titles", lang, **{c.id: view.verdict(c, lang) for c in found.claims[:2]})
     told = {
+        "held": view.held(found, lang),
         "posts": number(found.posted.n_posts, "content_tested", "count", lang),
         "tests": number(len(found.adjusted), "content_tested", "count", lang),
     }
@@ -115,6 +116,7 @@ def decisions(found: Content, half: HalfLife, leaving: Mix, reading: Reading, la
         kind = "found" if best is not None and last is not None else "found_one" if best is not None else "fewer"
         if kind == "found":
             told["last"] = view.level(factor, last.level, reading, lang)
+            told["last_ratio"] = number(last.ratio, "content_response", "multiple", lang)
         ratio = number(shown.ratio, "content_response", "multiple", lang)
         add(
             phrase(f"content_what_{kind}", lang, **told), phrase("content_tells_response", lang, level=told["level"], ratio=ratio)
@@ -165,18 +167,18 @@ def answers(found: Content, half: HalfLife, again: Repost, leaving: Mix, reading
         told = view.ratio_of(claim, view.METRIC[claim.id], lang)
         answer = phrase("content_short_answer", lang, verdict=view.verdict(claim, lang), **told)
         lacks = None if claim.ratio == claim.ratio else view.claim_untold(found, claim, lang)
-        add(claim.id, answer, _sure(found, claim.id, lang), lacks)
+        sure = _sure(found, claim.id, lang)
+        if claim.verdict == "contradicted":
+            said = labels.claim(labels.plain_number(claim.claim, "multiple", lang))
+            sure = phrase("content_sure_excluded", lang, claim=said)
+        add(claim.id, answer, sure, lacks)
     estimate = phrase("content_sure_estimate", lang)
     add("half_life", halflife_view.title(half, lang), estimate, halflife_view.untold(half, has_posts, lang))
     told = raw("–") if again.reason else halflife_view.repost_sentence(again, is_again(found, again), lang)
     add("repost", told, _sure(found, "repost", lang), halflife_view.repost_untold(again, has_posts, lang))
-    lacks = mix_view.untold(leaving, has_posts, lang)
-    add(
-        "mix",
-        mix_view.title(leaving, found.adjusted, lang),
-        _sure(found, min(("mix", "pressure"), key=lambda k: found.adjusted.get(k, 2.0)), lang),
-        lacks,
-    )
+    sure = {term: _sure(found, term, lang) for term in ("mix", "pressure")}
+    title = mix_view.title(leaving, found.adjusted, lang)
+    add("mix", title, phrase("content_sure_leaving", lang, **sure), mix_view.untold(leaving, has_posts, lang))
     return made
 
 

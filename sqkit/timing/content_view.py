@@ -6,15 +6,16 @@ import numpy as np
 import pandas as pd
 
 from sqkit import labels
-from sqkit.labels import Lang, Text, interval, number, phrase, raw
-from sqkit.reading import Reading, words
+from sqkit.labels import Lang, Text, interval, join, number, phrase, raw
+from sqkit.reading import Period, Reading, words
 from sqkit.timing.content import Agreement, Claim, Content
+from sqkit.timing.posted import posted
 from sqkit.timing.response_view import days_of, factor_name, level_name
 from sqkit.timing.titles import label
 
 __all__ = [
     "CLAIM_COLUMNS", "TAG_COLUMNS", "METRIC", "agreement_notes", "band", "band_none", "claim_name", "claim_rows", "claim_untold", "claims_note", "claims_title", "claims_untold",
-    "ends", "level", "name", "note", "order", "ratio_of", "rows", "span", "table_claims", "table_tags", "tags_title", "title", "untold", "verdict",
+    "ends", "held", "level", "name", "note", "order", "ratio_of", "rows", "span", "table_claims", "table_tags", "tags_title", "tags_untold", "title", "untold", "verdict",
 ]  # fmt: skip
 
 CLAIM_COLUMNS = {
@@ -53,9 +54,17 @@ def ratio_of(row, metric_id: str, lang: Lang) -> dict[str, Text]:
 
 
 def span(reading: Reading, lang: Lang) -> Text:
-    """Return the days of the posts."""
+    """Return the days of the posts, or those of the data where there are none."""
     days = days_of(reading)
+    if days is None and not posted(reading).n_rows:
+        days = Period(reading.source.first_day, reading.as_of)
     return words.span(reading, days, lang) if days else phrase("no_dates", lang)
+
+
+def held(found: Content, lang: Lang, *more: str) -> Text:
+    """Return what was held equal, `more` (``class``) named first."""
+    names = [phrase(f"content_held_{name}", lang) for name in (*more, *found.held)]
+    return phrase("content_held", lang, list=join(names, lang)) if names else phrase("content_held_none", lang)
 
 
 def ends(found: Content, factor: str, but: tuple[str, ...] = ()) -> tuple[pd.Series | None, pd.Series | None]:
@@ -122,7 +131,7 @@ def note(found: Content, factor: str, reading: Reading, lang: Lang) -> Text:
     one = found.factors[factor]
     counts = {"posts": labels.count(one.n_posts, lang), "groups": labels.count(one.n_groups, lang)}
     read = phrase("content_note_read", lang) if factor in found.read else raw("")
-    return phrase("content_note", lang, span=span(reading, lang), read=read, **counts)
+    return phrase("content_note", lang, span=span(reading, lang), held=held(found, lang), read=read, **counts)
 
 
 def untold(found: Content, factor: str, reading: Reading, lang: Lang) -> tuple[Text, Text, Text] | None:
@@ -181,7 +190,8 @@ def claims_note(found: Content, reading: Reading, lang: Lang) -> Text:
     counts = {"posts": labels.count(found.claims[0].n_with + found.claims[0].n_without, lang)}
     counts |= {"titles": labels.count(len(found.titles), lang)}
     tests = number(len(found.adjusted), "content_tested", "count", lang)
-    return phrase("content_claims_note", lang, span=span(reading, lang), tests=tests, **counts)
+    told = held(found, lang, *(["class"] if found.matters("content_class") is not None else []))
+    return phrase("content_claims_note", lang, span=span(reading, lang), held=told, tests=tests, **counts)
 
 
 def claims_untold(found: Content, lang: Lang) -> tuple[Text, Text, Text] | None:
@@ -191,6 +201,14 @@ def claims_untold(found: Content, lang: Lang) -> tuple[Text, Text, Text] | None:
     reason = "no_posts" if not found.posted.n_rows else "no_titles" if not len(found.titles) else "not_enough_data"
     need = NEEDS.get(reason, "levels")
     return phrase("content_ask_titles", lang), phrase(f"content_why_{reason}", lang), phrase(f"content_need_{need}", lang)
+
+
+def tags_untold(found: Content, lang: Lang) -> tuple[Text, Text, Text] | None:
+    """Return question, reason and need where there are no titles to show values."""
+    if len(found.titles):
+        return None
+    reason = "no_titles" if found.posted.n_rows else "no_posts"
+    return phrase("content_ask_tags", lang), phrase(f"content_why_{reason}", lang), phrase(f"content_need_{NEEDS[reason]}", lang)
 
 
 def claim_untold(found: Content, claim: Claim, lang: Lang) -> tuple[Text, Text, Text]:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
 from scipy.special import stdtr, stdtrit
 
-from sqkit.timing.cells import Cells, cells
+from sqkit.timing.cells import Cells
 from sqkit.timing.contrasts import FEWEST_POSTS, LEVEL, effect
 from sqkit.timing.model import Curve
 from sqkit.timing.poisson import Fit, fit
@@ -77,19 +77,31 @@ def of_curve(curve: Curve | None, n_posts: int, n_groups: int) -> Effects:
     return Effects(table.reindex(columns=COLUMNS), curve.p, robust_, reason, n_posts, n_groups)
 
 
-def _counts(engine, table: str, factor: str) -> tuple[pd.DataFrame, int, int]:
-    counts = engine.execute(
-        f"""SELECT {factor} AS level, count(DISTINCT post_id) AS n_posts, count(DISTINCT group_id) AS n_groups,
-                   CAST(sum(y) AS DOUBLE) AS y, CAST(sum(m) AS DOUBLE) AS m
-            FROM {table} WHERE coalesce({factor}, '') <> '' GROUP BY 1 ORDER BY n_posts DESC, level"""
-    ).df()
-    return counts, *engine.execute(f"SELECT count(DISTINCT post_id), count(DISTINCT group_id) FROM {table}").fetchone()
+def _counts(rows: Cells | None, factor: str) -> pd.DataFrame:
+    """One row per level of a factor that is known, the most frequent first."""
+    if rows is None:
+        return pd.DataFrame(columns=["level", "n_posts", "n_groups", "y", "m"])
+    f = rows.factor(factor)
+    size = len(f.levels)
+
+    def distinct(unit: np.ndarray) -> np.ndarray:
+        return np.bincount(np.unique(unit.astype(np.int64) * size + f.codes) % size, minlength=size)
+
+    made = pd.DataFrame(
+        {
+            "level": list(f.levels), "n_posts": distinct(rows.post), "n_groups": distinct(rows.group),
+            "y": np.bincount(f.codes, rows.y, size), "m": np.bincount(f.codes, rows.m, size),
+        }
+    )  # fmt: skip
+    return made[made.level != ""].sort_values(["n_posts", "level"], ascending=[False, True], ignore_index=True)
 
 
-def _model(engine, table: str, factor: str, controls: Sequence[str]) -> Fit:
+def _model(rows: Cells, factor: str, controls: Sequence[str]) -> Fit:
     """Fit the factor beside the controls, rows without the factor and rows nobody can have answered left out."""
-    engine.execute(f"CREATE OR REPLACE TEMP TABLE effect_rows AS SELECT * FROM {table} WHERE coalesce({factor}, '') <> ''")
-    return fit(_answered(cells(engine, [factor, *controls], "effect_rows")))
+    f = rows.factor(factor)
+    known = np.array([level != "" for level in f.levels])[f.codes]
+    chosen = replace(rows, factors=tuple(rows.factor(name) for name in [factor, *controls]))
+    return fit(_answered(chosen if known.all() else chosen.where(known)).packed())
 
 
 def _answered(rows: Cells) -> Cells:
@@ -104,18 +116,18 @@ def _answered(rows: Cells) -> Cells:
     return rows
 
 
-def effects(engine, table: str, factor: str, controls: Sequence[str], seed: int) -> Effects:
+def effects(rows: Cells | None, factor: str, controls: Sequence[str], seed: int) -> Effects:
     """Return what the levels of a factor do to response, controls and the group held equal.
 
-    Poisson regression with a baseline per group on the rows of a table with the columns of ``posted``, errors clustered by post and by
-    group, the checks of the response model. Descriptive unless the levels were drawn by lot. Smallest sample: 20 posts a level.
+    Poisson regression with a baseline per group on rows that hold the factor and the controls (None: no posts), errors clustered by post
+    and by group, the checks of the response model. Descriptive unless the levels were drawn by lot. Smallest sample: 20 posts a level.
     """
-    counts, n_posts, n_groups = _counts(engine, table, factor)
+    counts, (n_posts, n_groups) = _counts(rows, factor), (rows.n_posts, rows.n_groups) if rows else (0, 0)
     nothing = counts.assign(ratio=np.nan, low=np.nan, high=np.nan, is_named=False)
     if len(counts) < 2 or ((counts.n_posts >= FEWEST_POSTS) & (counts.y > 0)).sum() < 2:
         reason = "not_enough_data" if len(counts) > 1 else "one_level" if len(counts) else "no_column"
         return Effects(nothing.reindex(columns=COLUMNS), reason=reason, n_posts=n_posts, n_groups=n_groups)
-    model = _model(engine, table, factor, controls)
+    model = _model(rows, factor, controls)
     found = effect(model, factor, seed)
     if not np.isfinite(found.p):
         reason = "aliased" if factor in model.aliased else "not_enough_data"
@@ -132,7 +144,7 @@ def effects(engine, table: str, factor: str, controls: Sequence[str], seed: int)
     return Effects(both.reindex(columns=COLUMNS), found.p, is_robust, "", n_posts, n_groups)
 
 
-def pair(engine, table: str, factor: str, controls: Sequence[str], seed: int, levels: tuple[str, str] = ("yes", "no")) -> Pair:
+def pair(rows: Cells | None, factor: str, controls: Sequence[str], seed: int, levels: tuple[str, str] = ("yes", "no")) -> Pair:
     """Return the response of one level of a factor over that of another, controls and the group held equal.
 
     Parameters
@@ -142,14 +154,14 @@ def pair(engine, table: str, factor: str, controls: Sequence[str], seed: int, le
 
     As :func:`effects`; the interval is of this pair alone.
     """
-    counts, *_ = _counts(engine, table, factor)
+    counts = _counts(rows, factor)
     n = [int(counts.n_posts[counts.level == level].sum()) for level in levels]
     sizes = {"n_with": n[0], "n_without": n[1]}
     if min(n) < FEWEST_POSTS:
         return Pair(reason="no_column" if not sum(n) else "not_enough_data" if min(n) else "one_level", **sizes)
     if not (counts.y[counts.level.isin(levels)] > 0).all():
         return Pair(reason="not_enough_data", **sizes)
-    model = _model(engine, table, factor, controls)
+    model = _model(rows, factor, controls)
     found = effect(model, factor, seed)
     there = [list(found.levels).index(level) if level in found.levels else -1 for level in levels]
     if min(there) < 0 or not found.is_compared[there].all():

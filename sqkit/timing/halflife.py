@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from sqkit.reading import Reading, remembered
+from sqkit.timing.cells import cells
 from sqkit.timing.content import controls, rows
 from sqkit.timing.effects import Pair, pair
 from sqkit.timing.posted import posted
@@ -201,7 +202,7 @@ def repost(reading: Reading) -> Repost:
                        WHEN sent_at > before_at + INTERVAL {NEAR} DAY THEN 'week' ELSE 'near' END AS again FROM named"""
     )
     held = controls(reading)
-    near, week = (
-        pair(reading.engine, "repost_rows", "again", held, seed_of(reading, level), (level, "late")) for level in ("near", "week")
-    )
+    some = reading.engine.execute("SELECT count(*) FROM repost_rows").fetchone()[0]
+    coded = cells(reading.engine, ["again", *held], "repost_rows") if some else None
+    near, week = (pair(coded, "again", held, seed_of(reading, level), (level, "late")) for level in ("near", "week"))
     return Repost(near, week, unreached, near.reason)

@@ -70,6 +70,7 @@ def mix(reading: Reading) -> Mix:
     One row per group and week: members who left (removed ones did not leave) over those expected from how long members had been in;
     posts and product share are means over the week's days of the seven days up to each. Poisson regression with a level per group and
     per week, so groups are compared with themselves over weeks and with others within a week; groups and weeks are clusters.
+    The share is averaged over the week: an effect of the share of single days reads about a tenth too small (tests/timing/test_mix.py).
     Descriptive: causal only as far as the choice of posts for a group is free of what makes its members leave.
     Smallest sample: 8 groups, 8 weeks, 60 who left. Source: S2.9 (never conversion content only), S1.6 (leave rate).
     """

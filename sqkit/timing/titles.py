@@ -14,6 +14,7 @@ from sqkit.errors import ContractError, InputError, unknown
 
 __all__ = [
     "FACETS",
+    "READ",
     "SHORT",
     "TAGS",
     "UNCLEAR",
@@ -32,6 +33,7 @@ FACETS = ("title_kind", "content_class", "strategy")
 TAGS = ("value", "motive")
 UNCLEAR = "unclear"
 SHORT = 8  # characters; a title of at most so many is short (S3.16)
+READ = 200  # characters of a title that the rules look at: beyond them it is a text, and patterns grow slow
 _HAN = re.compile(r"[\u3400-\u9fff]")
 _JOINERS = {0x200D, 0xFE0E, 0xFE0F}
 
@@ -149,7 +151,7 @@ def classify(title: object, lang: str = "", facet: str = "title_kind") -> Read:
     Parameters
     ----------
     title : str or None
-        An empty title is unclear.
+        An empty title is unclear; of a long one the first :data:`READ` characters are read.
     lang : {"", "zh", "en"}
         Language of the rules; '' takes zh where the title holds an ideograph.
     facet : {"title_kind", "content_class", "strategy"}
@@ -179,7 +181,7 @@ def features(title: object) -> Features:
     text = _plain(title)
     return Features(
         _length(text),
-        _has_number(text),
+        _has_number(text[:READ]),
         bool(re.search(r"\?", text)),
         bool(re.search(r"[\[\](){}\u3010\u3011\u300a\u300b\u300c\u300d\u3008\u3009]", text)),
         "!" in text,
@@ -187,7 +189,7 @@ def features(title: object) -> Features:
 
 
 def _fitting(title: object, lang: str, facet: str):
-    text = _plain(title)
+    text = _plain(title)[:READ]
     if not text:
         return
     lang = lang or ("zh" if _HAN.search(text) else "en")

@@ -115,6 +115,63 @@ def test_response_of_nobody_and_unknown_classes_are_read(store_home):
     assert not none.adjusted and none.matters("content_class") is None
 
 
+ODD = [
+    "",
+    None,
+    "\u957f" * 10_000,
+    "\U0001f600\U0001f389",
+    "<script>x</script>",
+    "=1+cmd|' /C calc'!A0",
+    "\u0645\u0631\u062d\u0628\u0627 \u202e",
+]
+
+
+def page_of(reading) -> str:
+    found, half, again, leaving = content(reading), half_life(reading), repost(reading), mix(reading)
+    parts = []
+    for lang in ("zh", "en"):
+        parts += page.three_sentences(found, half, leaving, reading, lang)
+        parts += [row["answer"] for row in page.answers(found, half, again, leaving, reading, lang)]
+        parts += [row["what"] for row in page.decisions(found, half, leaving, reading, lang)]
+        assert page.sheets(found, half, leaving, reading, lang) and page.findings(found, half, again, leaving, reading)
+        for factor in found.factors:
+            assert len(view.rows(found, factor, reading, lang)) or tables.cannot_tell(
+                view.untold(found, factor, reading, lang), lang
+            )
+            view.note(found, factor, reading, lang)
+    return "".join(part.html for part in parts)
+
+
+def test_odd_titles_stand_on_the_page_without_harm(store_home):
+    made = world(7, posts=140, groups=4)
+    for i, row in enumerate(made["posts"]):
+        row["title"] = ODD[i % len(ODD)]
+    assert "<script" not in page_of(read(store_home, "titles_strange", made))
+
+
+@pytest.mark.parametrize("case", ["one_group", "one_post", "one_class", "no_messages"])
+def test_little_to_compare_is_said_and_nothing_is_named(store_home, case):
+    made = world(8, posts=1 if case == "one_post" else 60, groups=1 if case == "one_group" else 4, product=1.0)
+    if case == "one_class":
+        made["posts"] = [row | {"content_class": "product"} for row in made["posts"]]
+    if case == "no_messages":
+        made["messages"] = []
+    reading = read(store_home, f"titles_{case}", made)
+    assert page_of(reading)
+    found = content(reading)
+    assert not [f for f in found.factors if found.matters(f)]
+    assert ("group" in found.held) is (case != "one_group")
+
+
+def test_only_what_varies_is_said_to_be_held_equal(store_home):
+    made = world(9, posts=80, groups=1)
+    for row in made["deliveries"]:
+        row["sent_at"] = row["sent_at"].replace(hour=10, year=2026, month=3, day=1 + row["sent_at"].day % 28)
+    found = content(read(store_home, "titles_one_hour", made))
+    assert "hour" not in found.held and "month" not in found.held and "weekday" in found.held
+    assert "month" not in view.held(found, "en").plain and "weekday" in view.held(found, "en").plain
+
+
 def test_titles_are_read_once_each():
     table = title_table(["Save 20%", "Save 20%", None, " ", "Our story"])
     assert list(table.title) == ["Our story", "Save 20%"]

@@ -8,7 +8,7 @@ import numpy as np
 import worlds
 
 from sqkit.timing import mix_view
-from sqkit.timing.mix import mix
+from sqkit.timing.mix import Mix, mix
 
 FIRST, LAST = date(2026, 1, 1), date(2026, 6, 30)
 N, GROUPS, MEMBERS = 180, 24, 90
@@ -58,22 +58,32 @@ def read(store_home, name: str, made: dict):
     return worlds.reading(worlds.admit(store_home, name, made, FIRST, LAST))
 
 
+def several(store_home, name: str, **planted: float) -> tuple[list, list, Mix]:
+    """Return the terms ``pressure`` and ``mix`` of three worlds, and the last of them."""
+    found = [mix(read(store_home, f"mix_{name}_{seed}", world(seed, **planted))) for seed in range(1, 4)]
+    return [one.terms["pressure"] for one in found], [one.terms["mix"] for one in found], found[-1]
+
+
+def mean(terms: list) -> float:
+    return float(np.exp(np.mean([np.log(t.ratio) for t in terms])))
+
+
 def test_pressure_is_told_from_mix(store_home):
-    found = mix(read(store_home, "mix_pressure", world(1, per_doubling=2.0)))
-    pressure, share = found.terms["pressure"], found.terms["mix"]
-    assert pressure.low > 1.1 and pressure.low < 2.0 < pressure.high * 1.1
-    assert share.low < 1 < share.high
+    """Over twelve such worlds the mean ratio was 1.98 for 2 planted, the spread of single ones 6%: three lie within 9% (2.6 standard errors)."""
+    pressure, share, _ = several(store_home, "pressure", per_doubling=2.0)
+    assert all(1 < one.low < 2.0 < one.high for one in pressure) and all(one.low < 1 < one.high for one in share)
+    assert abs(np.log(mean(pressure) / 2.0)) < 0.09
 
 
 def test_mix_is_told_from_pressure(store_home):
-    found = mix(read(store_home, "mix_share", world(2, per_ten=1.2)))
-    pressure, share = found.terms["pressure"], found.terms["mix"]
-    assert share.low > 1.05 and share.low < 1.2 < share.high * 1.05
-    assert pressure.low < 1 < pressure.high
-    assert "product posts" in mix_view.title(found, {"mix": share.p, "pressure": 1.0}, "en").plain
+    """The share is averaged over a week, the planted hazard follows its days, so effects read a little small: 1.174 for 1.2 over twelve."""
+    pressure, share, told = several(store_home, "share", per_ten=1.2)
+    assert all(1 < one.low < 1.2 < one.high for one in share) and all(one.low < 1 < one.high for one in pressure)
+    assert 0.8 < np.log(mean(share)) / np.log(1.2) <= 1.05
+    assert "For 10 points more of product posts" in mix_view.title(told, {"mix": share[-1].p, "pressure": 1.0}, "en").plain
 
 
-def test_the_demo_without_enough_leavers_cannot_tell(store_home):
+def test_too_few_leavers_cannot_tell(store_home):
     made = world(3)
     made["memberships"] = [row | {"left_at": None} for row in made["memberships"]]
     made["memberships"][0]["left_at"] = datetime(2026, 3, 1)
