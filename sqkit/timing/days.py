@@ -13,6 +13,7 @@ from sqkit.reading import Reading, remembered
 from sqkit.stats import holm
 from sqkit.timing.checks import years_without_calendar
 from sqkit.timing.clustered import t_quantile
+from sqkit.timing.model import OTHER_LEVEL
 from sqkit.timing.posted import posted
 
 __all__ = ["KINDS", "LEAST_DAYS", "OUTCOMES", "WEATHER", "Days", "days", "kinds_of_days"]
@@ -52,7 +53,7 @@ class Days:
     table : DataFrame
         One row per kind of :data:`KINDS` (and of :data:`WEATHER`, where the source has weather): ``kind``; ``n_days``; ``n_occasions`` (runs
         of days; weeks for the weather); ``y``; ``expected``; ``ratio`` to ordinary days around; ``low``, ``high`` (95% simultaneous over
-        the kinds that could be read); ``p`` (Holm over them); ``is_named``; ``reason`` (``few_days``, ``one_occasion``, ``few_cities``,
+        the kinds that could be read); ``p`` (Holm over them); ``is_named`` (p below the page's share); ``reason`` (``few_days``, ``one_occasion``, ``few_cities``,
         ``no_days`` or '').
     n_days, n_ordinary : int
     n : int
@@ -325,7 +326,7 @@ def _judged(rows: pd.DataFrame, n_ordinary: int) -> pd.DataFrame:
             "low": np.where(read, np.exp(rows.log - wide * rows.se), np.nan),
             "high": np.where(read, np.exp(rows.log + wide * rows.se), np.nan),
             "p": corrected,
-            "is_named": (corrected < 0.05).to_numpy(),
+            "is_named": (corrected < OTHER_LEVEL).to_numpy(),
             "reason": rows.reason,
         }
     )

@@ -11,6 +11,7 @@ from sqkit.policy import policy
 from sqkit.reading import Reading, remembered
 from sqkit.stats import holm
 from sqkit.timing.clustered import t_quantile
+from sqkit.timing.model import OTHER_LEVEL
 
 __all__ = ["DAY", "Delay", "delays", "late_quantile"]
 
@@ -45,7 +46,7 @@ class Delay:
         in them), ``n``, ``of``, ``value``, ``low``, ``high``.
     hours, operators : DataFrame
         By scheduled hour or by operator: ``level``, ``n``, ``median``, ``low``, ``high`` (95% each), ``late`` (80% quantile), ``ratio``
-        (typical delay to that of all others), ``p`` (Holm over the levels), ``is_named`` (p < .05).
+        (typical delay to that of all others), ``p`` (Holm over the levels), ``is_named`` (p below the page's share).
     reason : str
         Why not: ``missing``, ``not_enough_data``; else ''.
     """
@@ -203,7 +204,7 @@ def _levels(levels: np.ndarray, values: np.ndarray, logs: np.ndarray, codes: np.
     table = pd.DataFrame(made, columns=["level", "n", "median", "low", "high", "late", "ratio", "p"])
     told = table.p.notna()
     table.loc[told, "p"] = holm(table.p[told].tolist()) if told.any() else []
-    table["is_named"] = table.p < 0.05
+    table["is_named"] = table.p < OTHER_LEVEL
     return table
 
 

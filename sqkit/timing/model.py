@@ -7,9 +7,18 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 
-__all__ = ["FACTORS", "Curve", "Fault", "Posted", "Response"]
+__all__ = ["FACTORS", "OTHERS", "OTHER_LEVEL", "RESPONSE_LEVEL", "Curve", "Fault", "Posted", "Response"]
 
 FACTORS = ("hour", "weekday", "content_class", "kind", "format")
+
+# One page names effects of many families; together they may name something where nothing is in 5% of cases. Half goes to the factors of
+# the response model (Holm over them), the rest in equal parts to eight others, each with its own correction within.
+RESPONSE_LEVEL = 0.025
+OTHERS = (
+    "interactions", "groups apart", "days on response", "days on orders", "delay by hour", "delay by operator", "posts make the peak",
+    "coupons",
+)  # fmt: skip
+OTHER_LEVEL = 0.025 / len(OTHERS)
 
 
 @dataclass(frozen=True)
@@ -91,7 +100,7 @@ class Curve:
     p : float
         Joint test that all levels are equal, corrected over the factors of the page; NaN where it was not possible.
     matters : bool or None
-        True: p < .05 and it survives the robustness checks; False: not distinguishable; None: not enough data.
+        True: p < :data:`RESPONSE_LEVEL` and it survives the robustness checks; False: not distinguishable; None: not enough data.
     reason : str
         Id of why not, where `matters` is not True: ``""``, ``not_enough_data``, ``few_groups`` (two to seven),
         ``blocked``, ``aliased`` (another factor, the month or the group says the same), ``fragile`` (one post or a few made it).

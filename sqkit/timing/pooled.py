@@ -10,6 +10,7 @@ from scipy.special import ndtr, ndtri, stdtr, stdtrit
 
 from sqkit.reading import Reading, remembered
 from sqkit.stats import holm
+from sqkit.timing.model import OTHER_LEVEL
 from sqkit.timing.pooling import Cells, Pool, adjusted, main_effects, pool, spread_of_levels, variances
 from sqkit.timing.posted import posted
 from sqkit.timing.slots import slots
@@ -24,7 +25,7 @@ FEWEST_OF_SLOT = 40  # rows below which a slot is not read at all
 FEWEST_OF_KIND = 5  # groups
 FEWEST_SEEN = 200  # responses in all
 MISSED = 0.05  # share of wrong ones among the groups set apart
-POWER = 1.6449 + 0.8416  # 5% one-sided, 80% power
+POWER = float(-ndtri(OTHER_LEVEL)) + 0.8416  # one-sided, 80% power
 VALUES = ("group_id", "slot", "log_mean", "se", "deviation", "deviation_se", "n_rows", "is_own")
 GROUPS = (
     "group_id", "kind", "n_rows", "y", "level", "level_low", "level_high", "peak", "common_peak", "slot", "ratio", "low", "high",
@@ -178,9 +179,9 @@ def pool_rows(rows: dict[str, np.ndarray], names: pd.DataFrame, expected: np.nda
     curve, log_curve = _curve(used, slot, y, unslotted, fit, c)
     kinds = _kinds(used, names["kind"].to_numpy(), c, fit, is_short)
     tests = holm([fit.window[2], float(kinds["p"].min())] if len(kinds) else [fit.window[2]])
-    matters = bool(min(tests) < 0.05)
+    matters = bool(min(tests) < OTHER_LEVEL)
     if len(kinds):
-        kinds["is_named"] &= tests[1] < 0.05
+        kinds["is_named"] &= tests[1] < OTHER_LEVEL
     own = ~is_short & matters
     deviation, covariance = _deviations(fit, own)
     values = _values(used, names, c, log_curve, fit, deviation, covariance, own)
@@ -320,7 +321,7 @@ def _kinds(used, kind: np.ndarray, c: Cells, fit: Pool, is_short: np.ndarray) ->
     table = pd.DataFrame(made, columns=list(KINDS[:-1]))
     if len(table):
         table["p"] = holm(table["p"].tolist())
-    table["is_named"] = table["p"] < 0.05
+    table["is_named"] = table["p"] < OTHER_LEVEL
     return table
 
 

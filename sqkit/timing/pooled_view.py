@@ -9,6 +9,7 @@ from sqkit import labels
 from sqkit.findings import Finding
 from sqkit.labels import Lang, Text, constants, fixed, interval, join, number, phrase, raw
 from sqkit.reading import Period, Reading, words
+from sqkit.timing.model import OTHER_LEVEL
 from sqkit.timing.pooled import FEWEST_GROUPS, FEWEST_ROWS, FEWEST_WEEKS, Pooled
 from sqkit.timing.posted import posted
 from sqkit.timing.slots import slots
@@ -61,7 +62,7 @@ def headline(found: Pooled, lang: Lang) -> Text:
         "typical": _spread(found.tau_window[0], "pooled_window", lang), "n": number(found.n_apart, "pooled_apart", "count", lang),
         "interval": interval(*np.exp(found.tau_window[1:]), "pooled_window", "multiple", lang),
     }  # fmt: skip
-    if found.p >= 0.05:
+    if found.p >= OTHER_LEVEL:
         return kind_sentence(found, lang)
     return phrase("pooled_head_apart" if found.n_apart else "pooled_head_some", lang, **told)
 

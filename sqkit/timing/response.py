@@ -15,7 +15,7 @@ from sqkit.reading import Reading, remembered
 from sqkit.stats import holm
 from sqkit.timing.cells import Cells, Factor, cells
 from sqkit.timing.contrasts import FEWEST_POSTS, LEVEL, Effect, columns_p, effect
-from sqkit.timing.model import FACTORS, Curve, Response
+from sqkit.timing.model import FACTORS, RESPONSE_LEVEL, Curve, Response
 from sqkit.timing.poisson import FEWEST_GROUPS, Fit, fit
 from sqkit.timing.posted import posted
 from sqkit.timing.robust import robust
@@ -155,7 +155,7 @@ def _unread(name: str, reason: str, everything: Cells) -> Curve:
 def _curve(model: Fit, found: Effect, p: float, everything: Cells, base_rate: float, seed: int) -> Curve:
     if found.is_compared.sum() < 2 or not np.isfinite(p):
         return _unread(found.name, "aliased" if found.name in model.aliased else "not_enough_data", everything)
-    holds = p < LEVEL
+    holds = p < RESPONSE_LEVEL
     checks, agree = robust(model, found, seed, refit=holds)
     agreed = all(v < LEVEL for k, v in checks.items() if k != "medians")  # a check that could not be made does not agree
     matters = bool(holds and agreed)

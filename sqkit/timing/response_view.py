@@ -9,7 +9,7 @@ from sqkit import labels
 from sqkit.findings import Finding
 from sqkit.labels import Lang, Text, fixed, interval, join, number, phrase, phrases, raw
 from sqkit.reading import Period, Reading, remembered, words
-from sqkit.timing.model import FACTORS, Curve, Response
+from sqkit.timing.model import FACTORS, OTHER_LEVEL, Curve, Response
 from sqkit.timing.posted import posted
 
 __all__ = [
@@ -273,7 +273,7 @@ def interaction_sentences(response: Response, lang: Lang) -> list[Text]:
     """Return whether the effect of the hour differs by kind of group and by class, one sentence each."""
     made = []
     for (_, second), p in response.interactions.items():
-        kind = "untold" if not np.isfinite(p) else "found" if p < 0.05 else "none"
+        kind = "untold" if not np.isfinite(p) else "found" if p < OTHER_LEVEL else "none"
         told = {"chance": _chance(p, lang)} if kind != "untold" else {}
         made.append(labels.sentence(phrase(f"timing_interaction_{kind}", lang, factor=factor_name(second, lang), **told), lang))
     return made

@@ -11,6 +11,7 @@ import pandas as pd
 from sqkit.reading import Reading, remembered
 from sqkit.timing import clock
 from sqkit.timing.clustered import Fit, relative, t_quantile
+from sqkit.timing.model import OTHER_LEVEL
 
 __all__ = ["AFTER", "Rhythm", "messages", "purchases"]
 
@@ -274,7 +275,8 @@ def _hours(counted: np.ndarray, y: np.ndarray, exposure: np.ndarray, is_read: np
     )
     for name, values in (("ratio", np.exp(fit.log_rate) / scale), ("low", low / scale), ("high", high / scale)):
         table[name] = pd.Series(values, index=kept).reindex(range(24))
-    table["is_peak"] = pd.Series(fit.as_high(), index=kept).reindex(range(24), fill_value=False).astype(bool)
+    for name, level in (("is_peak", 0.95), ("is_near_peak", 1 - OTHER_LEVEL)):
+        table[name] = pd.Series(fit.as_high(level), index=kept).reindex(range(24), fill_value=False).astype(bool)
     return table, fit, kept
 
 
@@ -283,7 +285,7 @@ def _told(reading: Reading, made: Rhythm) -> Rhythm:
     peak = tuple(hours.hour[hours.is_peak].tolist())
     peak = peak if 0 < len(peak) <= PEAK_HOURS and hours.low[hours.ratio.idxmax()] > 1 else ()
     raw_peak = int(hours.n.idxmax())
-    by_posts = (raw_peak not in peak) if peak and made.provoked[0] == made.provoked[0] else None
+    by_posts = (not hours.is_near_peak[raw_peak]) if peak and made.provoked[0] == made.provoked[0] else None
     shifted = clock.shift(reading)
     off = shifted.verdict == "shifted" and shifted.stream == STREAM_OF[made.what]
     told = {"peak": peak, "raw_peak": raw_peak, "is_made_by_posts": by_posts, "reason": "shifted" if off else ""}

@@ -12,6 +12,7 @@ from sqkit.errors import ContractError
 from sqkit.reading import Reading, remembered
 from sqkit.stats import multiple_interval
 from sqkit.timing.days import days
+from sqkit.timing.model import OTHER_LEVEL
 from sqkit.timing.response import response
 
 __all__ = ["ANALYSES", "SHORT_DAYS", "TRIGGERS", "Trigger", "Triggered", "records", "triggers"]
@@ -182,11 +183,11 @@ def _coupon(reading: Reading, record: Trigger) -> Triggered:
         joint[f"num_sq_{side}"] = joint[f"num_{side}"] ** 2
         joint[f"num_den_{side}"] = joint[f"num_{side}"] * joint[f"den_{side}"]
         joint[f"den_sq_{side}"] = joint[f"den_{side}"] ** 2
-    found = multiple_interval(joint)
+    found, strict = multiple_interval(joint), multiple_interval(joint, level=1 - OTHER_LEVEL)
     n = int(joint.n_units_a.sum() + joint.n_units_b.sum())
     if not found.enough or not (math.isfinite(found.low) and math.isfinite(found.high)):
         return Triggered(record, "untold", reason="few_coupons", n=n)
-    state = "found" if found.low > 1 or found.high < 1 else "none"
+    state = "found" if strict.low > 1 or strict.high < 1 else "none"
     return Triggered(record, state, found.value, found.low, found.high, n=n)
 
 

@@ -9,8 +9,9 @@ import pandas as pd
 import pytest
 import worlds
 
-from sqkit.timing.days import KINDS, days, kinds_of_days
+from sqkit.timing.days import KINDS, _judged, days, kinds_of_days
 from sqkit.timing.days_view import note, rows, title, unread, untold
+from sqkit.timing.model import OTHER_LEVEL, OTHERS, RESPONSE_LEVEL
 
 FIRST = date(2023, 1, 1)
 N_DAYS = 3 * 365
@@ -121,3 +122,12 @@ def test_response_counts_days_not_posts(tmp_path, viral):
     assert found.n_days == 500 and found.named.empty
     ratio = found.table.set_index("kind").ratio["solar_term"]
     assert ratio > 1.5 if viral else ratio == pytest.approx(1, abs=0.15)
+
+
+def test_one_family_of_a_page_names_only_what_the_whole_page_can_answer_for():
+    """Student's t of 2.7 on about 59 degrees of freedom is p = .009: beyond chance alone, not among all that the page compares."""
+    held = {"n_days": 40, "n_occasions": 5, "y": 900.0, "expected": 700.0, "se": 0.1, "reason": ""}
+    for log, named in ((0.27, False), (0.5, True)):
+        row = _judged(pd.DataFrame([{"kind": "holiday", "log": log, **held}]), 400).iloc[0]
+        assert (row.low > 1, row.is_named) == (True, named)
+    assert abs(RESPONSE_LEVEL + len(OTHERS) * OTHER_LEVEL - 0.05) < 1e-12
