@@ -54,11 +54,11 @@ def _paying(found: Content) -> list:
 def _head(found: Content, leaving: Mix, reading: Reading, lang: Lang) -> Text:
     first = view.order(found)[0]
     if not found.posted.n_rows:
-        return phrase("content_head_untold", lang, reason=phrase("content_why_no_posts", lang))
+        return phrase("content_head_untold", lang, reason=view.lack(found, lang)[0])
     if found.matters(first):
         return view.title(found, first, reading, lang)
     if not found.adjusted:
-        return phrase("content_head_untold", lang, reason=phrase("content_why_not_enough_data", lang))
+        return phrase("content_head_untold", lang, reason=view.lack(found, lang)[0])
     if any(c.verdict in ("supported", "smaller") for c in found.claims[:2]):
         return phrase("content_head_none_titles", lang, what=view.claims_title(found, lang))
     for term in ("pressure", "mix"):
@@ -69,7 +69,7 @@ def _head(found: Content, leaving: Mix, reading: Reading, lang: Lang) -> Text:
 
 def _why(found: Content, lang: Lang) -> Text:
     if not found.posted.n_rows or not found.adjusted:
-        return phrase("content_why_untold", lang, what=phrase("content_need_posts", lang))
+        return phrase("content_why_untold", lang, what=view.lack(found, lang)[1])
     titles = phrase("content_why_no_title", lang)
     if len(found.titles):
         titles = phrase("content_why_titles", lang, **{c.id: view.verdict(c, lang) for c in found.claims[:2]})
@@ -98,8 +98,8 @@ def decisions(found: Content, half: HalfLife, leaving: Mix, reading: Reading, la
     def add(what: Text, tells: Text, who: str = "content_who", when: str = "content_when") -> None:
         made.append({"what": what, "who": phrase(who, lang), "when": phrase(when, lang), "tells": tells})
 
-    if not found.posted.n_rows:
-        need = phrase("content_need_posts", lang)
+    if not found.posted.n_rows or not found.adjusted:
+        need = view.lack(found, lang)[1]
         add(
             phrase("content_what_data", lang, need=need),
             phrase("content_tells_data", lang),

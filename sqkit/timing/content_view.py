@@ -15,7 +15,7 @@ from sqkit.timing.titles import label
 
 __all__ = [
     "CLAIM_COLUMNS", "TAG_COLUMNS", "METRIC", "agreement_notes", "band", "band_none", "claim_name", "claim_rows", "claim_untold", "claims_note", "claims_title", "claims_untold",
-    "ends", "held", "level", "name", "note", "order", "ratio_of", "rows", "span", "table_claims", "table_tags", "tags_title", "tags_untold", "title", "untold", "verdict",
+    "ends", "held", "lack", "level", "name", "note", "order", "ratio_of", "rows", "span", "table_claims", "table_tags", "tags_title", "tags_untold", "title", "untold", "verdict",
 ]  # fmt: skip
 
 CLAIM_COLUMNS = {
@@ -25,7 +25,7 @@ CLAIM_COLUMNS = {
 TAG_COLUMNS = {"tag": "content_col_tag", "share": "content_col_share"}
 METRIC = {"short": "content_short_title", "number": "content_title_number"}
 GOOD, CHANCE = 0.6, 0.2  # kappa
-NEEDS = {"no_posts": "posts", "no_column": "column", "aliased": "apart", "no_titles": "titles"}
+NEEDS = {"no_posts": "posts", "no_column": "column", "aliased": "apart", "no_titles": "titles", "few_groups": "groups"}
 
 
 def order(found: Content) -> list[str]:
@@ -65,6 +65,13 @@ def held(found: Content, lang: Lang, *more: str) -> Text:
     """Return what was held equal, `more` (``class``) named first."""
     names = [phrase(f"content_held_{name}", lang) for name in (*more, *found.held)]
     return phrase("content_held", lang, list=join(names, lang)) if names else phrase("content_held_none", lang)
+
+
+def lack(found: Content, lang: Lang) -> tuple[Text, Text]:
+    """Return why nothing can be told, and what is needed."""
+    few = any(one.reason == "few_groups" for one in found.factors.values())
+    reason = "no_posts" if not found.posted.n_rows else "few_groups" if few else "not_enough_data"
+    return phrase(f"content_why_{reason}", lang), phrase(f"content_need_{NEEDS.get(reason, 'levels')}", lang)
 
 
 def ends(found: Content, factor: str, but: tuple[str, ...] = ()) -> tuple[pd.Series | None, pd.Series | None]:
@@ -198,9 +205,9 @@ def claims_untold(found: Content, lang: Lang) -> tuple[Text, Text, Text] | None:
     """Return question, reason and need where no claim can be tested."""
     if _told(found):
         return None
-    reason = "no_posts" if not found.posted.n_rows else "no_titles" if not len(found.titles) else "not_enough_data"
-    need = NEEDS.get(reason, "levels")
-    return phrase("content_ask_titles", lang), phrase(f"content_why_{reason}", lang), phrase(f"content_need_{need}", lang)
+    if found.posted.n_rows and not len(found.titles):
+        return phrase("content_ask_titles", lang), phrase("content_why_no_titles", lang), phrase("content_need_titles", lang)
+    return phrase("content_ask_titles", lang), *lack(found, lang)
 
 
 def tags_untold(found: Content, lang: Lang) -> tuple[Text, Text, Text] | None:

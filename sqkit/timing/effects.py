@@ -12,7 +12,7 @@ from scipy.special import stdtr, stdtrit
 from sqkit.timing.cells import Cells
 from sqkit.timing.contrasts import FEWEST_POSTS, LEVEL, effect
 from sqkit.timing.model import Curve
-from sqkit.timing.poisson import Fit, fit
+from sqkit.timing.poisson import FEWEST_GROUPS, Fit, fit
 from sqkit.timing.robust import robust
 
 __all__ = ["COLUMNS", "Effects", "Pair", "effects", "of_curve", "pair"]
@@ -35,7 +35,8 @@ class Effects:
     is_robust : bool
         Whether ranks, winsorised means and the fit without the top posts say the same.
     reason : str
-        Why there is no test: ``no_column``, ``one_level``, ``not_enough_data``, ``aliased`` (other factors say the same), ``blocked``.
+        Why there is no test: ``no_column``, ``one_level``, ``not_enough_data``, ``aliased`` (other factors say the same), ``blocked``, ``few_groups`` (two to
+        seven).
     n_posts, n_groups : int
     """
 
@@ -73,7 +74,9 @@ def of_curve(curve: Curve | None, n_posts: int, n_groups: int) -> Effects:
         return Effects(pd.DataFrame(columns=COLUMNS), reason="no_column", n_posts=n_posts, n_groups=n_groups)
     table = curve.table[~curve.table.level.isin(["", -1])].reset_index(drop=True)
     robust_ = bool(curve.matters) or curve.reason != "fragile"
-    reason = "" if curve.p == curve.p else curve.reason if curve.reason in ("aliased", "blocked") else "not_enough_data"
+    reason = (
+        "" if curve.p == curve.p else curve.reason if curve.reason in ("aliased", "blocked", "few_groups") else "not_enough_data"
+    )
     return Effects(table.reindex(columns=COLUMNS), curve.p, robust_, reason, n_posts, n_groups)
 
 
@@ -116,6 +119,11 @@ def _answered(rows: Cells) -> Cells:
     return rows
 
 
+def _is_few(rows: Cells | None) -> bool:
+    """Whether there are several groups, but too few to speak for groups in general (one page speaks for itself)."""
+    return rows is not None and 1 < rows.n_groups < FEWEST_GROUPS
+
+
 def effects(rows: Cells | None, factor: str, controls: Sequence[str], seed: int) -> Effects:
     """Return what the levels of a factor do to response, controls and the group held equal.
 
@@ -124,6 +132,8 @@ def effects(rows: Cells | None, factor: str, controls: Sequence[str], seed: int)
     """
     counts, (n_posts, n_groups) = _counts(rows, factor), (rows.n_posts, rows.n_groups) if rows else (0, 0)
     nothing = counts.assign(ratio=np.nan, low=np.nan, high=np.nan, is_named=False)
+    if _is_few(rows):
+        return Effects(nothing.reindex(columns=COLUMNS), reason="few_groups", n_posts=n_posts, n_groups=n_groups)
     if len(counts) < 2 or ((counts.n_posts >= FEWEST_POSTS) & (counts.y > 0)).sum() < 2:
         reason = "not_enough_data" if len(counts) > 1 else "one_level" if len(counts) else "no_column"
         return Effects(nothing.reindex(columns=COLUMNS), reason=reason, n_posts=n_posts, n_groups=n_groups)
@@ -157,6 +167,8 @@ def pair(rows: Cells | None, factor: str, controls: Sequence[str], seed: int, le
     counts = _counts(rows, factor)
     n = [int(counts.n_posts[counts.level == level].sum()) for level in levels]
     sizes = {"n_with": n[0], "n_without": n[1]}
+    if _is_few(rows):
+        return Pair(reason="few_groups", **sizes)
     if min(n) < FEWEST_POSTS:
         return Pair(reason="no_column" if not sum(n) else "not_enough_data" if min(n) else "one_level", **sizes)
     if not (counts.y[counts.level.isin(levels)] > 0).all():

@@ -95,5 +95,5 @@ def repost_untold(again: Repost, has_posts: bool, lang: Lang) -> tuple[Text, Tex
     elif again.reason in ("missing", "no_column"):
         why = phrase("content_why_missing", lang, what=raw(need))
     else:
-        why = phrase("content_why_not_enough_data", lang)
+        why = phrase("content_why_few_groups" if again.reason == "few_groups" else "content_why_not_enough_data", lang)
     return phrase("content_ask_repost", lang), why, need

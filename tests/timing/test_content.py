@@ -163,6 +163,14 @@ def test_little_to_compare_is_said_and_nothing_is_named(store_home, case):
     assert ("group" in found.held) is (case != "one_group")
 
 
+def test_three_groups_do_not_speak_for_others_however_many_posts(store_home):
+    reading = read(store_home, "titles_three_groups", world(10, posts=200, groups=3, number=1.5))
+    found = content(reading)
+    assert {c.reason for c in found.claims} == {"few_groups"} and not found.adjusted
+    first = page.three_sentences(found, half_life(reading), mix(reading), reading, "en")[0].plain
+    assert "fewer than 8 groups" in first
+
+
 def test_only_what_varies_is_said_to_be_held_equal(store_home):
     made = world(9, posts=80, groups=1)
     for row in made["deliveries"]:
