@@ -64,14 +64,14 @@ def schedule(
         Posts a group and week that a person asks for. Else each group's usual number, or fewer where that is better beyond doubt; never
         more, since who got more was not drawn.
     already : tuple of Entry
-        Posts of accepted plans: they count towards caps, slots and capacity.
+        Posts of accepted plans: they count towards pace, caps, slots and capacity.
     capacity : Capacity, optional
 
     Returns
     -------
     Plan
         Without entries, and a note why first, where nothing can be planned: ``undated``, ``no_groups``, ``all_held_out``, ``closed``
-        (no minute lies in a slot, in contact hours and early enough), ``no_capacity``, ``no_room`` (caps).
+        (no minute lies in a slot, in contact hours and early enough), ``no_capacity``, ``no_room`` (caps, or accepted posts fill the days: fact ``accepted``).
 
     Raises
     ------
@@ -117,7 +117,8 @@ def make(asked: Task, share: float | None = None, posts_week: float | None = Non
     places = Places(asked, known, spans, minutes, hours @ lands.T, classes, lands @ known.hour.plan, rng)
     place(places, per_week, float(share))
     if not places.rows:
-        return _without(plan, "no_room" if places.shares.sum() else "closed")
+        n = int(places.accepted.sum())
+        return _without(plan, "no_room" if places.shares.sum() else "closed", **({"accepted": n} if n else {}))
     entries, figures = _told(asked, known, places, lands, hours, classes, rng)
     placed = {r.group for r in places.rows}
     without = [(g, places.why_not(i)) for i, g in enumerate(asked.groups.group_id) if i not in placed]
@@ -140,8 +141,8 @@ def check(plan: Plan, asked: Task) -> list[str]:
     )  # fmt: skip
 
 
-def _without(plan: Plan, why: str) -> Plan:
-    return replace(plan, notes=(Note(why), *plan.notes))
+def _without(plan: Plan, why: str, **facts: Any) -> Plan:
+    return replace(plan, notes=(Note(why, facts), *plan.notes))
 
 
 def _clock(minute: int) -> str:
@@ -178,13 +179,14 @@ def _per_week(asked: Task, chosen: Pace, posts_week: float | None) -> np.ndarray
 def _told(asked: Task, known: Worth, places: Places, lands, hours, classes, rng) -> tuple[tuple[Entry, ...], dict[str, Any]]:
     """Return entries with their expectation, and the plan against the usual rhythm, by paired draws of the same beliefs.
 
-    The plan's total, not the habit's, also scatters as past weeks did around the model, so the difference holds what the model misses.
+    Accepted posts count in the pace; of the habit, only what they leave is compared. The plan's total, not the habit's, also scatters as past weeks did around the model, so the difference holds what the model misses.
     """
     groups = asked.groups
     size, heads = (groups.weight * groups.rate).to_numpy(float), groups.n_members.to_numpy(float)
     names, operator_of = groups.group_id.astype(str).tolist(), groups.operator.astype(str).tolist()
     weeks = len(places.days) / 7
-    planned = np.bincount([r.group for r in places.rows], minlength=len(groups)) / weeks
+    held = places.accepted.sum(1) / weeks
+    planned = np.bincount([r.group for r in places.rows], minlength=len(groups)) / weeks + held
     usual = groups.per_week.to_numpy(float)
     grown = np.log2(np.maximum(planned, 1 / weeks) / np.where(usual > 0, usual, np.maximum(planned, 1 / weeks)))
     slope = rng.normal(*known.fatigue, DRAWS)
@@ -227,7 +229,7 @@ def _told(asked: Task, known: Worth, places: Places, lands, hours, classes, rng)
                 reason,
             )  # fmt: skip
         )
-    habit = _habit(asked, hours, classes, weekdays) * float((size * usual).sum()) * weeks
+    habit = _habit(asked, hours, classes, weekdays) * float((size * np.maximum(usual - held, 0.0)).sum()) * weeks
     if np.isfinite(asked.scatter):
         total = total * np.exp(rng.normal(0.0, asked.scatter / math.sqrt(weeks), DRAWS))
     figures = {"plan": _three(total), "habit": _three(habit), "difference": _three(total - habit)}

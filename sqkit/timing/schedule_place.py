@@ -76,6 +76,7 @@ class Places:
         self.memo: dict[tuple, np.ndarray] = {}
         self.by_place: dict[tuple[int, int, int], Row] = {}
         self.wanted = np.zeros(len(task.groups), int)
+        self.accepted = np.zeros((len(task.groups), len(self.days)), int)
         self.slots_of = [
             [[int(s) for s in np.flatnonzero(self.allowed[c] & self.on[d])] for c in range(len(CLASSES))]
             for d in range(len(self.days))
@@ -99,13 +100,6 @@ class Places:
         for g, on_day, count in task.sent[["group_id", "on_day", "n"]].itertuples(index=False):
             if g in known:
                 total[known[g], [j for j, (a, b, _) in enumerate(windows) if a <= on_day <= b]] += int(count)
-        most = np.tile(np.array([m for *_, m in windows], int), (n, 1))
-        for j, (a, b, _) in enumerate(windows):  # a window that goes on after the plan keeps its part for later
-            planned, left = (sum(a <= d <= b for d in self.days), (b - max(a, task.first)).days + 1)
-            if planned < left:
-                room = np.maximum(most[:, j] - total[:, j], 0)
-                most[:, j] = np.minimum(most[:, j], total[:, j] + -(-room * planned // left))
-        self.total, self.most = total.tolist(), most.tolist()
         place_of_day = {d: i for i, d in enumerate(self.days)}
         for g, on_day, slot in task.taken:
             if on_day in place_of_day and g in known:
@@ -114,6 +108,15 @@ class Places:
                 operator = self.operators[known[g]]
                 self.in_slot[operator, d, self.place_of.get(slot, slot)] += 1
                 self.in_day[operator, d] += 1
+                self.accepted[known[g], d] += 1
+        most = np.tile(np.array([m for *_, m in windows], int), (n, 1))
+        for j, (a, b, _) in enumerate(windows):  # a window that goes on after the plan keeps its part for later
+            planned, left = (sum(a <= d <= b for d in self.days), (b - max(a, task.first)).days + 1)
+            if planned < left:
+                before = total[:, j] - self.accepted[:, [a <= d <= b for d in self.days]].sum(1)
+                room = np.maximum(most[:, j] - before, 0)
+                most[:, j] = np.minimum(most[:, j], before + -(-room * planned // left))
+        self.total, self.most = total.tolist(), most.tolist()
 
     def caps_room(self, g: int, d: int) -> bool:
         """Return whether the caps leave room for one more post to a group on a day."""
@@ -166,15 +169,14 @@ class Places:
 
     def why_not(self, g: int) -> str:
         """Return why a group has no post: ``cap``, ``not_due``, ``accepted``, ``operator_full`` or ``closed``."""
+        if self.accepted[g].any():
+            return "accepted"
         able = [d for d in range(len(self.days)) if self.caps_room(g, d)]
         if not able:
             return "cap"
         if not self.wanted[g]:
             return "not_due"
-        able = [d for d in able if len(self.taken[g, d]) < self.task.capacity.per_group_day]
-        if not able:
-            return "accepted"
-        can = [(d, s) for d in able for s in np.flatnonzero(self.on[d] & self.allowed.any(0)) if s not in self.taken[g, d]]
+        can = [(d, s) for d in able for s in np.flatnonzero(self.on[d] & self.allowed.any(0))]
         operator, capacity = self.operators[g], self.task.capacity
         full = [self.in_day[operator, d] >= capacity.per_day or self.is_full(g, d, int(s)) for d, s in can]
         return "operator_full" if full and all(full) else "closed"
@@ -267,6 +269,7 @@ def place(places: Places, per_week: np.ndarray, share: float) -> None:
         after = before + per_week * len(week) / 7
         wanted = np.floor(after + phase) - np.floor(before + phase)
         before = after
+        wanted = np.maximum(wanted - places.accepted[:, week].sum(1), 0.0)
         places.wanted += wanted.astype(int)
         chosen = [_chosen_days(places, g, week, int(wanted[g]), float(phase[g])) for g in range(n)]
         budget = [max(min(int(places.task.capacity.product_share * len(c) + 1e-9), len(c) - 1), 0) for c in chosen]

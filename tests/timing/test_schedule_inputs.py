@@ -1,0 +1,132 @@
+"""Calendars of small and odd brands: what cannot be planned is said, and no hour is preferred where none is better."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from collections import Counter
+from dataclasses import replace
+from datetime import date
+
+import pytest
+import worlds
+
+from sqkit.errors import InputError, MissingDataError
+from sqkit.policy import policy
+from sqkit.reading import read
+from sqkit.timing.schedule import check, schedule
+from sqkit.timing.schedule_task import Capacity, horizon_days, task
+
+
+@pytest.fixture(scope="module")
+def reading(small_brand, store_home):
+    with worlds.store_at(store_home):
+        yield read(small_brand.id)
+
+
+def ids(plan) -> list[str]:
+    return [note.id for note in plan.notes]
+
+
+def sends(plan) -> int:
+    return sum(len(e.group_ids) for e in plan.entries)
+
+
+def caps(*regimes):
+    return replace(policy(), caps=policy().caps | {"group_post": regimes})
+
+
+@pytest.mark.parametrize("seed", ["a", "b"])
+def test_groups_that_policy_holds_out_get_no_post(reading, seed):
+    rules = replace(policy(), holdout_share=0.4, holdout_seed=seed)
+    plan = schedule(reading, rules=rules)
+
+    def out(g: str) -> bool:
+        return int.from_bytes(hmac.new(seed.encode(), f"group:{g}".encode(), hashlib.sha256).digest()[:8], "big") < 0.4 * 2**64
+
+    assert plan.kept_away and all(out(g) for g in plan.kept_away)
+    assert plan.entries and not any(out(g) for g in plan.group_ids)
+
+
+def test_never_more_posts_than_usual_unless_a_person_asks(reading):
+    plan, asked = schedule(reading), task(reading)
+    usual = dict(zip(asked.groups.group_id, asked.groups.per_week, strict=True))
+    given = Counter(g for e in plan.entries for g in e.group_ids)
+    assert all(n <= usual[g] + 1 for g, n in given.items())  # a week takes whole posts
+    assert sum(given.values()) <= sum(usual.values()) * 1.05
+    more = schedule(reading, posts_week=9, rules=caps((date(1900, 1, 1), {"day": 2})))
+    assert sends(more) > 1.1 * sends(plan) and "pace_asked" in ids(more)
+    for wrong in ({"posts_week": -1}, {"posts_week": 99}, {"share": 1.5}, {"horizon": "year"}):
+        with pytest.raises(InputError, match="Allowed"):
+            schedule(reading, **wrong)
+
+
+def test_what_is_accepted_is_not_planned_again(reading):
+    plan = schedule(reading)
+    again = schedule(reading, already=plan.entries)
+    assert sends(again) < 0.15 * sends(plan)
+    assert check(again, task(reading, already=plan.entries)) == []
+
+
+def test_rules_that_leave_no_room_are_said(reading):
+    assert ids(schedule(reading, rules=caps((date(1900, 1, 1), {"week": 0}))))[0] == "no_room"
+    assert ids(schedule(reading, rules=replace(policy(), holdout_share=1.0)))[0] == "all_held_out"
+    assert ids(schedule(reading, capacity=Capacity(per_slot=0)))[0] == "no_capacity"
+    few = schedule(reading, capacity=Capacity(groups=1))
+    assert "operators_over" in ids(few) and Counter(why for _, why in few.left_out)["operator_full"] > 5
+
+
+def test_a_cap_that_changes_within_the_month_binds_from_its_day(reading):
+    rules = caps((date(1900, 1, 1), {"day": 1}), (date(2026, 7, 16), {"day": 0}))
+    plan = schedule(reading, horizon="month", rules=rules)
+    assert plan.entries and max(e.on_day for e in plan.entries) == date(2026, 7, 15)
+
+
+def test_reasons_why_a_group_has_no_post(reading):
+    short = schedule(reading, capacity=Capacity(150, 1, 1))
+    assert {why for _, why in short.left_out} <= {"operator_full", "closed", "dissolved", "empty"} and short.left_out
+    assert "slots_full" not in ids(schedule(reading))
+
+
+def test_the_next_week_and_month_over_the_year():
+    assert horizon_days(date(2026, 12, 31), "week") == (date(2027, 1, 4), date(2027, 1, 10))
+    assert horizon_days(date(2026, 12, 27), "week") == (date(2026, 12, 28), date(2027, 1, 3))
+    assert horizon_days(date(2026, 12, 1), "month") == (date(2027, 1, 1), date(2027, 1, 31))
+
+
+def test_a_year_without_an_official_calendar_is_said(tmp_path):
+    source = worlds.admit(tmp_path, "late", {
+        "groups": [{"group_id": f"G{i}", "created_at": "2026-01-01", "kind": "a"} for i in range(3)],
+        "posts": [{"post_id": f"P{d}", "content_class": "knowledge"} for d in range(20)],
+        "deliveries": [
+            {"post_id": f"P{d}", "group_id": f"G{i}", "sent_at": f"2026-12-{d + 1:02d} 12:00:00", "status": "sent", "n_members": 50,
+             "n_responders": 3} for d in range(20) for i in range(3)
+        ],
+    }, date(2026, 1, 1), date(2026, 12, 31))  # fmt: skip
+    with worlds.store_at(tmp_path):
+        plan = schedule(read(source.id), horizon="month")
+    assert plan.first == date(2027, 1, 1) and plan.entries
+    assert {"no_holiday_calendar", "no_delays"} <= set(ids(plan))
+
+
+def test_where_no_hour_is_better_posts_keep_to_the_usual_hours(tmp_path):
+    source = worlds.brand(tmp_path, "flat", scenario="flat_timing", seed=5, members=1500, stores=4, groups=24)
+    with worlds.store_at(tmp_path):
+        plan = schedule(read(source.id), horizon="month")
+    assert "hour_usual" in ids(plan) and not any(e.reason == "best" for e in plan.entries)
+    placed = Counter()
+    for e in plan.entries:
+        if not e.is_exploration:
+            placed[e.slot] += len(e.group_ids)
+    assert len(placed) >= 5 and max(placed.values()) < 0.4 * placed.total()
+
+
+@pytest.mark.parametrize(("source", "why"), [("facebook-cosmetics", "undated"), ("complete-journey", "no_groups")])
+def test_real_sources_without_days_or_groups_give_no_calendar(source, why, monkeypatch):
+    monkeypatch.delenv("SQKIT_DATA", raising=False)
+    try:
+        opened = read(source)
+    except MissingDataError:
+        pytest.skip("not in the store of this run")
+    plan = schedule(opened)
+    assert not plan.entries and ids(plan)[0] == why
