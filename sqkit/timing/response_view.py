@@ -13,8 +13,8 @@ from sqkit.timing.model import FACTORS, OTHER_LEVEL, Curve, Response
 from sqkit.timing.posted import posted
 
 __all__ = [
-    "COLUMNS", "LEVEL_COLUMNS", "METRICS", "band", "best", "days_of", "factor_name", "fatigue_sentence", "findings", "hour_rows",
-    "interaction_sentences", "level_name", "level_rows", "model_sentence", "note", "robustness_rows", "rows", "state", "title", "untold",
+    "COLUMNS", "METRICS", "band", "best", "days_of", "factor_name", "fatigue_sentence", "findings",
+    "interaction_sentences", "level_name", "model_sentence", "note", "robustness_rows", "rows", "state", "title", "untold",
     "verdict_sentence", "window",
 ]  # fmt: skip
 
@@ -27,7 +27,6 @@ COLUMNS = {
     "without_top_post": "timing_col_without_top_post", "without_top_percent": "timing_col_without_top_percent",
     "medians": "timing_col_medians", "verdict": "timing_col_verdict",
 }  # fmt: skip
-LEVEL_COLUMNS = {"level": "timing_col_level", "ratio": "timing_col_ratio", "n": "timing_col_n", "hint": "timing_col_hint"}
 SMALL = 0.001
 MOST_POSTS = 1_000_000  # beyond, a number of posts needed is no advice
 
@@ -143,41 +142,6 @@ def rows(response: Response, factor: str, reading: Reading, lang: Lang) -> pd.Da
             label = level_name(factor, r.level, reading, lang).plain
             made.append((label, r.ratio, r.low, r.high, text, bool(r.is_named and r.ratio > 1)))
     return pd.DataFrame(made, columns=["label", "value", "low", "high", "text", "is_accent"])
-
-
-def hour_rows(response: Response, reading: Reading, lang: Lang) -> pd.DataFrame:
-    """Return the compared hours as a curve with its band for ``charts.curves`` (y multiple, x count)."""
-    columns = ["series", "x", "y", "low", "high", "is_accent"]
-    if state(response, "hour") == "untold":
-        return pd.DataFrame(columns=columns)
-    t = response.curves["hour"].table
-    t = t[t.is_compared]
-    series = phrase("timing_series", lang).plain
-    return pd.DataFrame(
-        {"series": series, "x": t.level.astype(float), "y": t.ratio, "low": t.low, "high": t.high, "is_accent": True}
-    ).reset_index(drop=True)[columns]
-
-
-def level_rows(response: Response, factor: str, reading: Reading, lang: Lang) -> list[dict[str, Text]]:
-    """Return a factor's levels as table rows (:data:`LEVEL_COLUMNS`)."""
-    if state(response, factor) == "untold":
-        return []
-    curve = response.curves[factor]
-    made = []
-    for _, r in curve.table.iterrows():
-        hint = "few" if not r.is_compared else "same" if not r.is_named else "above" if r.ratio > 1 else "below"
-        told = _told(curve, r, lang)
-        made.append(
-            {
-                "level": level_name(factor, r.level, reading, lang),
-                "ratio": phrase("value_interval", lang, value=told["ratio"], interval=told["interval"])
-                if r.is_compared
-                else told["ratio"],
-                "n": number(r.n_posts, "timing_posts", "count", lang),
-                "hint": phrase(f"timing_hint_{hint}", lang),
-            }
-        )
-    return made
 
 
 def band(lang: Lang) -> tuple[float, float, str]:

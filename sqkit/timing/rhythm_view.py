@@ -8,7 +8,7 @@ from sqkit import labels
 from sqkit.labels import Lang, Text, interval, join, number, phrase
 from sqkit.timing.rhythm import Rhythm
 
-__all__ = ["METRICS", "after_note", "after_rows", "after_title", "cell_rows", "hour_rows", "note", "title", "untold", "week_note", "week_rows", "week_title", "x_label"]  # fmt: skip
+__all__ = ["METRICS", "after_note", "after_rows", "after_title", "cell_rows", "cell_title", "hour_rows", "note", "title", "untold", "week_note", "week_rows", "week_title", "x_label"]  # fmt: skip
 
 METRICS = ("rhythm_peak", "rhythm_ratio", "rhythm_provoked", "rhythm_messages")
 AFTER = {"0-1": "rhythm_after_0_1", "1-3": "rhythm_after_1_3", "3-12": "rhythm_after_3_12", "12+": "rhythm_after_12"}
@@ -128,7 +128,7 @@ def week_note(found: Rhythm, lang: Lang) -> Text:
     return phrase("rhythm_note_week", lang, n=labels.count(found.n, lang))
 
 
-def cell_rows(found: Rhythm, lang: Lang, every: int = 2) -> pd.DataFrame:
+def cell_rows(found: Rhythm, lang: Lang, every: int = 3) -> pd.DataFrame:
     """Return orders by weekday and hours (`every` so many together) for ``charts.matrix``; empty where hours are not told."""
     if found.reason or found.cells.empty:
         return pd.DataFrame(columns=["row", "column", "shade", "text"])
@@ -136,6 +136,15 @@ def cell_rows(found: Rhythm, lang: Lang, every: int = 2) -> pd.DataFrame:
     text = [labels.plain_number(v, "multiple", lang) for v in cells.ratio]
     rows = [_day(d, lang).plain for d in cells.weekday]
     return pd.DataFrame({"row": rows, "column": cells.hour.astype(str), "shade": cells.ratio / cells.ratio.max(), "text": text})
+
+
+def cell_title(found: Rhythm, lang: Lang) -> Text:
+    """Return the weekday and hours with most orders, as seen; that hours or days differ is told by the other two charts."""
+    if found.reason or found.cells.empty:
+        return phrase("rhythm_week_untold", lang)
+    top = cell_rows(found, lang).reset_index(drop=True)
+    best = top.loc[top.shade.idxmax()]
+    return phrase("rhythm_cells", lang, day=labels.fixed(best.row), hour=labels.fixed(best.column))
 
 
 def _replies(found: Rhythm, lang: Lang) -> Text:

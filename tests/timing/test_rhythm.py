@@ -99,7 +99,7 @@ def test_purchases_by_hour_and_weekday(tmp_path):
     days = found.weekdays.set_index("weekday")
     assert days.low[6] < 14 / 8 < days.high[6] and days.is_peak.sum() == 1
     assert "Saturday" in week_title(found, "en").plain and len(week_rows(found, "zh")) == 7
-    assert len(cell_rows(found, "en")) == 84 and untold(found, "en") is None
+    assert len(cell_rows(found, "en")) == 56 and untold(found, "en") is None
 
 
 def test_an_even_week_names_no_weekday(tmp_path):
