@@ -71,7 +71,8 @@ def schedule(
     -------
     Plan
         Without entries, and a note why first, where nothing can be planned: ``undated``, ``no_groups``, ``all_held_out``, ``closed``
-        (no minute lies in a slot, in contact hours and early enough), ``no_capacity``, ``no_room`` (caps, or accepted posts fill the days: fact ``accepted``).
+        (no minute lies in a slot, in contact hours and early enough), ``no_capacity``, ``no_room`` (caps, or
+        accepted posts fill the days: fact ``accepted``).
 
     Raises
     ------
@@ -179,7 +180,8 @@ def _per_week(asked: Task, chosen: Pace, posts_week: float | None) -> np.ndarray
 def _told(asked: Task, known: Worth, places: Places, lands, hours, classes, rng) -> tuple[tuple[Entry, ...], dict[str, Any]]:
     """Return entries with their expectation, and the plan against the usual rhythm, by paired draws of the same beliefs.
 
-    Accepted posts count in the pace; of the habit, only what they leave is compared. The plan's total, not the habit's, also scatters as past weeks did around the model, so the difference holds what the model misses.
+    Accepted posts count in the pace; of the habit, only what they leave is compared. The plan's total, not the habit's, also scatters as
+    past weeks did around the model, so the difference holds what the model misses.
     """
     groups = asked.groups
     size, heads = (groups.weight * groups.rate).to_numpy(float), groups.n_members.to_numpy(float)

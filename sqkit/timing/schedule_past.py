@@ -25,14 +25,17 @@ LEAST_WEEKS = 4  # from which the model is held against what came
 
 
 def no_groups() -> pd.DataFrame:
+    """Return no groups, with their columns."""
     return pd.DataFrame(columns=["group_id", "operator", "n_members", "weight", "rate", "per_week", "is_recovering", "kind"])
 
 
 def no_sent() -> pd.DataFrame:
+    """Return no posts that caps count."""
     return pd.DataFrame(columns=["group_id", "on_day", "n"])
 
 
 def no_usual() -> pd.DataFrame:
+    """Return no usual rhythm."""
     return pd.DataFrame(columns=["weekday", "scheduled_hour", "hour", "content_class", "n"])
 
 
@@ -107,6 +110,7 @@ def delay_shares(reading: Reading) -> tuple[float, ...]:
 
 
 def usual_posts(reading: Reading) -> tuple[pd.DataFrame, dict[str, int], int]:
+    """Return posts of eight weeks by weekday, hour and class; the usual minute of each slot; how many contents a day there usually are."""
     known = ", ".join(f"'{c}'" for c in CLASSES)
     recent = f"on_day > DATE '{reading.as_of}' - INTERVAL '{7 * USUAL_WEEKS}' DAY"
     run = reading.engine.execute
