@@ -220,4 +220,7 @@ def _pair(model: Fit, everything: Cells, other: Factor, seed: int) -> float:
     main = everything.only([f.name for f in model.cells.factors])
     both = replace(main, factors=(*main.factors, Factor("both", tuple(range(size)), code, products)))
     answered = np.bincount(code, everything.y, size) > 0
-    return columns_p(fit(_shrunk(both.where(((n_posts >= FEWEST_POSTS) & answered)[code]))), "both", seed)
+    left = (n_posts >= FEWEST_POSTS) & answered
+    if left.sum() < 2:
+        return float("nan")
+    return columns_p(fit(_shrunk(both.where(left[code]))), "both", seed)

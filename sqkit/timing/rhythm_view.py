@@ -82,9 +82,9 @@ def x_label(lang: Lang) -> str:
 
 def after_rows(found: Rhythm, lang: Lang) -> pd.DataFrame:
     """Return messages by time since the group's last post for ``charts.dots`` (multiple)."""
-    return _dots(
-        found.after, [phrase(AFTER[a], lang).plain for a in found.after.get("after", ())], [True, False, False, False], lang
-    )
+    known = found.after[found.after.ratio > 0] if len(found.after) else found.after
+    kinds = list(known.get("after", ()))
+    return _dots(known, [phrase(AFTER[a], lang).plain for a in kinds], [a == "0-1" for a in kinds], lang)
 
 
 def after_title(found: Rhythm, lang: Lang) -> Text:

@@ -32,7 +32,7 @@ from sqkit.timing.rhythm import purchases
 from sqkit.timing.schedule_model import Entry, Plan
 
 __all__ = [
-    "LIMITS", "METRICS", "REFERENCES", "accept_notes", "check_notes", "day_notes", "delay_notes", "findings", "group_notes",
+    "LIMITS", "METRICS", "REFERENCES", "accept_notes", "check_notes", "day_notes", "delay_notes", "findings", "group_notes", "plan_title",
     "planned", "sheets", "span", "three_sentences", "why_notes",
 ]  # fmt: skip
 
@@ -70,7 +70,9 @@ def three_sentences(reading: Reading, plan: Plan, lang: Lang) -> list[Text]:
     found = response(reading)
     first = response_view.verdict_sentence(found, reading, lang)
     second = _sure(found, lang)
-    if second is None:
+    if second is not None:
+        second = sentence(second, lang)
+    else:
         rhythm = phrase("timing_page_rhythm", lang, title=rhythm_view.title(purchases(reading), lang))
         second = join([sentence(rhythm, lang), *checks_view.clock_sentences(reading, lang)[:1]], lang, "sentence_separator")
     headline = schedule_view.headline(plan, lang)
@@ -82,7 +84,7 @@ def three_sentences(reading: Reading, plan: Plan, lang: Lang) -> list[Text]:
     instead = _instead(reading, lang)
     if instead is not None:
         first = join([first, sentence(instead, lang)], lang, "sentence_separator")
-    return [first, sentence(second, lang), sentence(third, lang)]
+    return [first, second, sentence(third, lang)]
 
 
 def _sure(found: Response, lang: Lang) -> Text | None:
@@ -110,6 +112,15 @@ def _instead(reading: Reading, lang: Lang) -> Text | None:
         return None
     other = next((f for f in ("format", "content_class") if response_view.state(found, f) == "yes"), None)
     return None if other is None else phrase("timing_page_instead", lang, title=response_view.title(found, other, reading, lang))
+
+
+def plan_title(reading: Reading, plan: Plan, lang: Lang) -> Text:
+    """Return what the calendar is expected to bring; where an accepted one holds in these days, only how much room it left."""
+    held = any(plan.first <= entry.on_day <= plan.last for entry in planned(reading))
+    if not held or not plan.entries:
+        return schedule_view.title(plan, lang)
+    sends = sum(len(e.group_ids) for e in plan.entries)
+    return phrase("timing_page_rest", lang, n=number(sends, "schedule_posts", "count", lang))
 
 
 def accept_notes(reading: Reading, plan: Plan, lang: Lang) -> list[Text]:

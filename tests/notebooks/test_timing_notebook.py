@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -64,3 +65,12 @@ def test_a_source_without_anything(small_brand, store_home, in_store):
     html, made = run(BOOK, source="five-members", lang="zh")
     check(html, made)
     assert made.attachments == {}
+
+
+@pytest.mark.parametrize("days_back", [538, 525, 480])
+def test_the_first_weeks_of_a_community(small_brand, in_store, days_back):
+    """Few posts in few groups: whatever can be told, the page is whole."""
+    as_of = (small_brand.last_day - timedelta(days=days_back)).isoformat()
+    html, made = run(BOOK, source="demo", lang="en", as_of=as_of)
+    check(html, made)
+    assert made.findings[0].scope["finding"] != "timing_effect"

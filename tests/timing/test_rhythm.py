@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 import worlds
 
+from sqkit.reading import read
 from sqkit.timing.clustered import joint_p, relative
 from sqkit.timing.rhythm import messages, purchases
 from sqkit.timing.rhythm_view import after_rows, cell_rows, hour_rows, note, title, untold, week_rows, week_title
@@ -136,3 +137,14 @@ def test_intervals_cover_over_overdispersed_clusters():
         missed += not ((low < 1) & (high > 1)).all()
         rejected += joint_p(fit.log_rate, fit.cov, fit.n_clusters) < 0.05
     assert missed <= 0.09 * runs and rejected <= 0.09 * runs
+
+
+def test_nothing_after_the_day_is_seen(small_brand, in_store):
+    """A reading of an earlier day counts the messages up to it, by a query written here."""
+    day = small_brand.last_day - timedelta(days=200)
+    found = messages(read("demo", as_of=day.isoformat()))
+    with small_brand.connect() as con:
+        (n,) = con.execute(
+            f"SELECT count(*) FROM messages WHERE NOT is_staff AND reply_to_member_id IS NULL AND sent_at < DATE '{day}' + 1"
+        ).fetchone()
+    assert 0 < found.n <= n
