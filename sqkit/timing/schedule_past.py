@@ -94,9 +94,8 @@ def rates(reading: Reading, groups: pd.DataFrame, has_members: bool) -> pd.DataF
     many = n > FEW_POSTS
     chance = np.divide(kind, m, out=np.full(len(frame), np.inf), where=m > 0)
     between = max(float(np.mean((own - kind)[many] ** 2 - chance[many])), 0.0) if many.any() else 0.0
-    share = np.where(
-        many & np.isfinite(chance) & (between > 0), between / (between + np.where(np.isfinite(chance), chance, 1.0)), 0.0
-    )
+    known = many & np.isfinite(chance) & (between > 0)
+    share = np.divide(between, between + chance, out=np.zeros(len(frame)), where=known)
     return groups.assign(rate=kind + share * (own - kind), weight=frame.n_members if has_members else 1)
 
 
