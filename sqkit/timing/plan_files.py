@@ -157,7 +157,7 @@ def file_part(text: str) -> str:
     Examples
     --------
     >>> file_part("OP01"), file_part("../../OP 01")
-    ('OP01', 'OP-01-1bc2ea1f')
+    ('OP01', 'OP-01-1ed7f6bf')
     """
     kept = re.sub(r"[^\w-]+|-{2,}", "-", unicodedata.normalize("NFC", text)).strip("-_")[:24]
     if kept == text and kept:

@@ -136,12 +136,7 @@ def picture(plan: Plan, lang: Lang) -> pd.DataFrame:
             found = cells.get((on_day, slot.id))
             text = ""
             if found:
-                text = phrase(
-                    "schedule_cell",
-                    lang,
-                    content=_class(found.most_common(1)[0][0], lang),
-                    n=plain_number(sum(found.values()), "count", lang),
-                ).plain
+                text = f"{_class(found.most_common(1)[0][0], lang).plain}\n{plain_number(sum(found.values()), 'count', lang)}"
             shade = sum(found.values()) / most if found else math.nan
             column = phrase("schedule_slot", lang, first=fixed(slot.first), until=fixed(slot.until)).plain
             rows.append({"row": label.plain, "column": column, "shade": shade, "text": text})

@@ -138,7 +138,7 @@ def test_robustness_interactions_and_fatigue_are_written():
     assert "1.40" in view.model_sentence(found, "en").plain
 
 
-def test_a_source_without_posts_and_one_without_dates(store_home):
+def test_a_source_without_posts_and_one_without_dates(store_home, in_store):
     present(store_home, "complete-journey")
     reading = read("complete-journey")
     assert response(reading).curves == {}
