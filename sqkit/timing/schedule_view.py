@@ -235,7 +235,9 @@ def notes(plan: Plan, lang: Lang) -> list[Text]:
 
 def rules(plan: Plan, lang: Lang) -> list[Text]:
     """Return the rules that the calendar keeps, each with its number, and what else shaped it."""
-    made = [_caps(plan, lang), _quiet(plan, lang), _kept(plan, lang)] if plan.entries else []
+    if not plan.entries:
+        return []
+    made = [_caps(plan, lang), _quiet(plan, lang), _kept(plan, lang)]
     made += [_told(note, lang) for note in plan.notes if note.id not in MEANS]
     return [sentence(text, lang) for text in made if text is not None]
 
