@@ -76,11 +76,12 @@ def three_sentences(reading: Reading, plan: Plan, lang: Lang) -> list[Text]:
         rhythm = phrase("timing_page_rhythm", lang, title=rhythm_view.title(purchases(reading), lang))
         second = join([sentence(rhythm, lang), *checks_view.clock_sentences(reading, lang)[:1]], lang, "sentence_separator")
     headline = schedule_view.headline(plan, lang)
-    third = (
-        phrase("timing_page_do", lang, plan=sentence(headline, lang))
-        if plan.entries
-        else phrase("timing_page_no_plan", lang, why=headline)
-    )
+    if _is_held(reading, plan):
+        third = phrase("timing_page_keep", lang, rest=sentence(plan_title(reading, plan, lang), lang))
+    elif not plan.entries:
+        third = phrase("timing_page_no_plan", lang, why=headline)
+    else:
+        third = phrase("timing_page_do", lang, plan=sentence(headline, lang))
     instead = _instead(reading, lang)
     if instead is not None:
         first = join([first, sentence(instead, lang)], lang, "sentence_separator")
@@ -114,10 +115,14 @@ def _instead(reading: Reading, lang: Lang) -> Text | None:
     return None if other is None else phrase("timing_page_instead", lang, title=response_view.title(found, other, reading, lang))
 
 
+def _is_held(reading: Reading, plan: Plan) -> bool:
+    """Return whether an accepted plan has posts in the days of a new one."""
+    return any(plan.first <= entry.on_day <= plan.last for entry in planned(reading))
+
+
 def plan_title(reading: Reading, plan: Plan, lang: Lang) -> Text:
     """Return what the calendar is expected to bring; where an accepted one holds in these days, only how much room it left."""
-    held = any(plan.first <= entry.on_day <= plan.last for entry in planned(reading))
-    if not held or not plan.entries:
+    if not plan.entries or not _is_held(reading, plan):
         return schedule_view.title(plan, lang)
     sends = sum(len(e.group_ids) for e in plan.entries)
     return phrase("timing_page_rest", lang, n=number(sends, "schedule_posts", "count", lang))

@@ -19,7 +19,9 @@ from test_plan_files import lines
 from sqkit import cli
 from sqkit.cli import plan as command
 from sqkit.config import accepted_home
+from sqkit.labels import phrases
 from sqkit.reading import read
+from sqkit.timing import timing_page as page
 from sqkit.timing.accepted import accepted, recorded
 from sqkit.timing.schedule import schedule
 
@@ -221,3 +223,15 @@ cli.main()"""
     assert done.returncode == 9 and len(list(accepted_home("demo").iterdir())) == 1
     assert recorded("demo") == []
     assert sqkit("accept", "demo", own / "plan.json", "--by", "x")[0] == 0 and hashes(made) == [made.hash]
+
+
+@pytest.mark.parametrize("lang", ["zh", "en"])
+def test_the_page_keeps_to_an_accepted_plan(own, lang):
+    code, _ = sqkit("accept", "demo", own / "plan.json", "--by", "lead")
+    assert code == 0
+    reading = read("demo")
+    held = page.planned(reading)
+    assert {e.at for e in held} == {e.at for e in accepted("demo", reading.as_of)[0].entries}
+    rest = schedule(reading, already=held)
+    advice = phrases()["timing_page_keep"][lang].split("}")[1].strip()
+    assert advice in page.three_sentences(reading, rest, lang)[2].plain
