@@ -177,7 +177,8 @@ def fit(cells: Cells, *, by_group: bool = True) -> Fit:
     Parameters
     ----------
     cells : Cells
-        At least one row; every level should have responders (a level without any has no finite estimate).
+        At least one row; every level should have responders (a level without any has no finite estimate). Where levels run away for
+        want of posts, every factor is given as aliased.
     by_group : bool
         One baseline per group (so that which groups got which hours cannot matter), or one for all rows.
     """
@@ -189,7 +190,7 @@ def fit(cells: Cells, *, by_group: bool = True) -> Fit:
     m, at, own = (
         (cells.m, cell, base) if by_group else (np.bincount(cell, cells.m, len(x)), slice(None), np.zeros(len(x), np.int32))
     )
-    beta, kept, largest = np.zeros(x.shape[1]), None, np.inf
+    beta, kept, largest, is_flat = np.zeros(x.shape[1]), None, np.inf, False
     for _ in range(MOST_STEPS):
         mu = m * np.exp(x @ beta)[at]
         expected = np.bincount(own, mu, n_base)
@@ -204,6 +205,11 @@ def fit(cells: Cells, *, by_group: bool = True) -> Fit:
         if kept is None:
             kept, raw = _independent(information, (x * fitted[:, None] * x).sum(0)), information
         part = information[np.ix_(kept, kept)]
+        is_flat = np.linalg.matrix_rank(part, hermitian=True) < len(
+            kept
+        )  # levels ran away: groups with hardly any post say all of them
+        if is_flat:
+            break
         step = np.zeros_like(beta)
         step[kept] = np.linalg.solve(part, (x.T @ (answered - fitted))[kept])
         largest = np.abs(step).max(initial=0)
@@ -211,9 +217,9 @@ def fit(cells: Cells, *, by_group: bool = True) -> Fit:
     mu = cells.m * np.exp(x @ beta)[cell]
     mu *= level[base]
     bread = np.zeros_like(information)
-    bread[np.ix_(kept, kept)] = np.linalg.inv(part)
+    bread[np.ix_(kept, kept)] = np.linalg.pinv(part, hermitian=True) if is_flat else np.linalg.inv(part)
     lost = np.setdiff1d(np.arange(len(beta)), kept)
-    touched = set(lost) | _entangled(raw, kept, lost)
+    touched = set(range(len(beta))) if is_flat else set(lost) | _entangled(raw, kept, lost)
     names = [f.name for f in cells.factors]
     aliased = frozenset(n for n, s in zip(names, spans, strict=True) if touched & set(range(s.start, s.stop)))
     return Fit(cells, beta, spans, aliased, mu, base, n_base, by_group, cell, x, kept, bread, centres)

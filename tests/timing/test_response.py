@@ -12,6 +12,7 @@ import worlds
 from scipy.stats import binom
 
 from sqkit.config import PACKAGE
+from sqkit.reading import read
 from sqkit.timing.cells import Cells, Factor, cells
 from sqkit.timing.contrasts import columns_p, effect, wald_p
 from sqkit.timing.poisson import fit
@@ -239,3 +240,17 @@ def test_codes_are_read_in_one_pass_whatever_the_ids_are():
     assert rows.post.tolist() == [1, 0, 1] and rows.group.tolist() == [0, 0, 1]
     assert [rows.factor("hour").levels[c] for c in rows.factor("hour").codes] == [9, -1, 11]
     assert [rows.factor("content_class").levels[c] for c in rows.factor("content_class").codes] == ["it's", "", "plain"]
+
+
+def test_three_posts_a_group_are_not_told_apart(small_brand, store_home, in_store):
+    """Every group with its own three posts: baselines take nearly all there is, so nothing is named and nothing breaks."""
+    with small_brand.connect() as con:
+        tables = {
+            name: con.execute(f"SELECT * FROM {name}").df()
+            for name in ("members", "groups", "posts", "deliveries", "memberships", "stores")
+        }
+    sent = tables["deliveries"]
+    tables["deliveries"] = sent[sent.status == "sent"].sort_values("sent_at").groupby("group_id").head(3)
+    worlds.admit(store_home, "three-posts", tables, small_brand.first_day, small_brand.last_day)
+    found = response(read("three-posts"))
+    assert not any(curve.matters for curve in found.curves.values())
