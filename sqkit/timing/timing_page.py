@@ -89,9 +89,8 @@ def three_sentences(reading: Reading, plan: Plan, lang: Lang) -> list[Text]:
 
 
 def _sure(found: Response, lang: Lang) -> Text | None:
-    curve = next(
-        (found.curves[f] for f in ("hour", "weekday") if f in found.curves and found.curves[f].matters is not None), None
-    )
+    read = [found.curves[f] for f in ("hour", "weekday") if f in found.curves and found.curves[f].matters is not None]
+    curve = next((c for c in read if c.matters), read[0] if read else None)  # what the first sentence names
     if curve is None:
         return None
     checks = {c: float(curve.checks.get(c, float("nan"))) for c in CHECKS}
