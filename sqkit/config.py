@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
-from sqkit.errors import InputError
+from sqkit.errors import ContractError, InputError
 
-__all__ = ["PACKAGE", "accepted_home", "data_home", "real_data_home", "root", "source_home"]
+__all__ = ["PACKAGE", "accepted_home", "data_home", "read_toml", "real_data_home", "root", "source_home"]
 
 PACKAGE = Path(__file__).parent
 
@@ -61,3 +62,20 @@ def real_data_home() -> Path | None:
     named = os.environ.get("SQKIT_REAL_DATA")
     path = Path(named).expanduser() if named else root().parent / "shared" / "data"
     return path.resolve() if path.is_dir() else None
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """Return the content of a record of ours, a TOML file.
+
+    Raises
+    ------
+    ContractError
+        If it is no TOML: the file, the place.
+    """
+    import tomllib
+
+    with open(path, "rb") as file:
+        try:
+            return tomllib.load(file)
+        except tomllib.TOMLDecodeError as error:
+            raise ContractError(str(path), [f"not valid TOML: {error}"]) from error

@@ -6,7 +6,6 @@ Nothing here opens a file of data or a clock: days, engines and frames come in a
 from __future__ import annotations
 
 import hmac
-import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime, time, timedelta
@@ -14,7 +13,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from sqkit.config import PACKAGE
+from sqkit.config import PACKAGE, read_toml
 from sqkit.errors import ContractError, InputError, unknown
 
 __all__ = [
@@ -95,11 +94,7 @@ def read_policy(path: Path) -> Policy:
     ContractError
         With all faults at once: the key, its value, what is allowed.
     """
-    with open(path, "rb") as file:
-        try:
-            record = tomllib.load(file)
-        except tomllib.TOMLDecodeError as error:
-            raise ContractError(str(path), [f"not valid TOML: {error}"]) from error
+    record = read_toml(path)
     faults: list[str] = []
     known = {*Policy.__dataclass_fields__, "mass", "one_to_one"} - {"caps"}
     faults += [unknown("key", key, sorted(known)) for key in record if key not in known]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -10,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from sqkit.campaigns.model import Range
-from sqkit.config import PACKAGE
+from sqkit.config import PACKAGE, read_toml
 from sqkit.errors import ContractError, unknown
 
 __all__ = ["NO_SOURCE", "UNITS", "Mechanic", "Parameter", "Stage", "general", "mechanics", "read_mechanics"]
@@ -120,11 +119,7 @@ def read_mechanics(path: Path) -> tuple[dict[str, Parameter], dict[str, Mechanic
     ContractError
         With all faults at once.
     """
-    with open(path, "rb") as file:
-        try:
-            record = tomllib.load(file)
-        except tomllib.TOMLDecodeError as error:
-            raise ContractError(str(path), [f"not valid TOML: {error}"]) from error
+    record = read_toml(path)
     faults: list[str] = []
     shared = _parameters("", record.pop("general", {}), faults, step=False)
     found = {name: _mechanic(name, given, shared, faults) for name, given in record.items()}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -11,7 +10,7 @@ from typing import Any
 
 from sqkit.campaigns.mechanics import general, mechanics
 from sqkit.campaigns.model import Constraints, Plan, Step
-from sqkit.config import PACKAGE
+from sqkit.config import PACKAGE, read_toml
 from sqkit.errors import ContractError, InputError, unknown
 
 __all__ = ["NOTHING", "REWARD", "Scenario", "Slot", "chosen_scenarios", "read_scenarios", "scenarios"]
@@ -100,11 +99,7 @@ def read_scenarios(path: Path) -> dict[str, Scenario]:
     ContractError
         With all faults at once: unknown keys, mechanics or parameters with the complete list, values out of range.
     """
-    with open(path, "rb") as file:
-        try:
-            records = tomllib.load(file)
-        except tomllib.TOMLDecodeError as error:
-            raise ContractError(str(path), [f"not valid TOML: {error}"]) from error
+    records = read_toml(path)
     faults: list[str] = []
     made = {}
     for name, record in records.items():

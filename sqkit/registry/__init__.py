@@ -9,7 +9,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from sqkit.config import PACKAGE
+from sqkit.config import PACKAGE, read_toml
 from sqkit.errors import ContractError, InputError, unknown
 
 __all__ = [
@@ -167,11 +167,7 @@ class Benchmark(BaseModel):
 
 
 def _read(path: Path, model: type[BaseModel]) -> dict:
-    with open(path, "rb") as file:
-        try:
-            records = tomllib.load(file)
-        except tomllib.TOMLDecodeError as error:
-            raise ContractError(str(path), [f"not valid TOML: {error}"]) from error
+    records = read_toml(path)
     built, problems = {}, []
     for name, record in records.items():
         try:

@@ -9,7 +9,7 @@ from sqkit.labels import Lang, Text, fixed, interval, join, number, phrase
 from sqkit.reading import Reading
 from sqkit.stats.interval import Interval
 from sqkit.timing.kept import FOLLOWED, LEAST_DRAWN, ON_TIME_MINUTES, Kept
-from sqkit.timing.plan_files import slot_name
+from sqkit.timing.slots import slot_name
 
 __all__ = ["how_to_accept", "metric_ids", "note", "rows", "title", "untold"]
 

@@ -9,7 +9,7 @@ from sqkit.labels import Lang, Text, fixed, interval, join, number, phrase, raw
 from sqkit.reading import Reading
 from sqkit.timing.delay import Delay, late_quantile
 
-__all__ = ["COLUMNS", "METRICS", "PLAN_SHARE", "hour_rows", "hours_title", "note", "plan_sentence", "quiet_sentence", "share_rows", "title", "untold", "who_sentence"]  # fmt: skip
+__all__ = ["COLUMNS", "METRICS", "PLAN_SHARE", "hour_rows", "note", "plan_sentence", "quiet_sentence", "share_rows", "title", "untold", "who_sentence"]  # fmt: skip
 
 METRICS = ("delay_minutes", "delay_share")
 COLUMNS = {"what": "delay_col_what", "share": "delay_col_share", "interval": "col_interval", "n": "col_n"}
@@ -101,14 +101,6 @@ def hour_rows(found: Delay, lang: Lang) -> pd.DataFrame:
         for r in found.hours.itertuples()
     ]
     return pd.DataFrame(rows, columns=["label", "value", "low", "high", "text", "is_accent"])
-
-
-def hours_title(found: Delay, lang: Lang) -> Text:
-    """Return the span of the medians over planned hours."""
-    if found.reason or found.hours.empty:
-        return phrase("delay_untold", lang)
-    ends = [_minutes(v, lang) for v in (found.hours["median"].min(), found.hours["median"].max())]
-    return phrase("delay_hours_title", lang, low=ends[0], high=ends[1])
 
 
 def share_rows(found: Delay, lang: Lang) -> list[dict[str, Text]]:

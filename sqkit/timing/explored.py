@@ -62,8 +62,8 @@ def explored(reading: Reading, found: Kept) -> Explored:
     if not len(rows):
         return Explored(empty, reason="none_drawn")
     curve = response(reading).curves.get("content_class")
-    known = curve.table.dropna(subset=["ratio"]) if curve is not None and curve.matters else empty.assign(level=[])
-    by_class = dict(zip(known["level"], known["ratio"], strict=True))
+    known = curve.table.dropna(subset=["ratio"]) if curve is not None and curve.matters else None
+    by_class = {} if known is None else dict(zip(known["level"], known["ratio"], strict=True))
     weight = 1.0 / rows["chance"].to_numpy(float)
     reach = weight * rows["m"].to_numpy(float) * rows["content_class"].map(lambda c: by_class.get(c, 1.0)).to_numpy(float)
     answer = weight * rows["y"].to_numpy(float)

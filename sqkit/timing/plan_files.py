@@ -17,7 +17,7 @@ import pandas as pd
 from sqkit.labels import Lang, join, period, phrase, plain_number
 from sqkit.reading import Reading
 from sqkit.timing.schedule_model import Entry, Plan
-from sqkit.timing.slots import slots
+from sqkit.timing.slots import slot_name
 from sqkit.timing.titles import label
 
 __all__ = [
@@ -30,7 +30,6 @@ __all__ = [
     "operators",
     "owners",
     "sheets",
-    "slot_name",
 ]
 
 LASTS = timedelta(minutes=15)  # a post blocks so much of a phone's calendar
@@ -48,11 +47,6 @@ def owners(reading: Reading) -> dict[str, str]:
 def operators(plan: Plan) -> tuple[str, ...]:
     """Return the operators of a plan, sorted."""
     return tuple(sorted({operator for entry in plan.entries for operator, _ in entry.operators}))
-
-
-def slot_name(slot: str, lang: Lang) -> str:
-    """Return the name of a slot, or its id where the records no longer have it."""
-    return next((getattr(s, lang) for s in slots() if s.id == slot), slot)
 
 
 def calendar(

@@ -27,6 +27,7 @@ COLUMNS = {
     "without_top_post": "timing_col_without_top_post", "without_top_percent": "timing_col_without_top_percent",
     "medians": "timing_col_medians", "verdict": "timing_col_verdict",
 }  # fmt: skip
+LANGUAGES = ("zh", "en")
 SMALL = 0.001
 MOST_POSTS = 1_000_000  # beyond, a number of posts needed is no advice
 
@@ -283,39 +284,30 @@ def findings(response: Response, reading: Reading) -> list[Finding]:
     else:
         head, verdict = "not_enough_data", "not_enough_data"
     lead = next((f for f in ("hour", "weekday") if state(response, f) == "yes"), "hour")
-    made = [
-        Finding(
-            metric_id=_metric(lead),
-            scope={"finding": head},
-            period=span,
-            **_value(response, lead),
-            n=response.n_posts,
-            n_clusters=response.n_groups,
-            method="timing.response",
-            verdict=verdict,
-            rank=1,
-            sentence={lang: verdict_sentence(response, reading, lang).plain for lang in ("zh", "en")},
-            label={lang: phrase("timing_label", lang).plain for lang in ("zh", "en")},
-        )
-    ]
+    texts = {lang: (verdict_sentence(response, reading, lang), phrase("timing_label", lang)) for lang in LANGUAGES}
+    made = [_finding(response, lead, {"finding": head}, span, verdict, 1, texts)]
+    verdicts = {"yes": "signal", "no": "no_signal", "fragile": "no_signal", "untold": "not_enough_data"}
     for place, factor in enumerate((f for f in FACTORS if f in response.curves), 2):
-        verdicts = {"yes": "signal", "no": "no_signal", "fragile": "no_signal", "untold": "not_enough_data"}
-        made.append(
-            Finding(
-                metric_id=_metric(factor),
-                scope={"factor": factor},
-                period=span,
-                **_value(response, factor),
-                n=response.n_posts,
-                n_clusters=response.n_groups,
-                method="timing.response",
-                verdict=verdicts[state(response, factor)],
-                rank=place,
-                sentence={lang: title(response, factor, reading, lang).plain for lang in ("zh", "en")},
-                label={lang: factor_name(factor, lang).plain for lang in ("zh", "en")},
-            )
-        )
+        texts = {lang: (title(response, factor, reading, lang), factor_name(factor, lang)) for lang in LANGUAGES}
+        made.append(_finding(response, factor, {"factor": factor}, span, verdicts[state(response, factor)], place, texts))
     return made
+
+
+def _finding(response: Response, factor: str, scope: dict, span: str, verdict: str, rank: int, texts: dict) -> Finding:
+    """Return a finding about one factor; `texts` holds its sentence and what it is about, by language."""
+    return Finding(
+        metric_id=_metric(factor),
+        scope=scope,
+        period=span,
+        **_value(response, factor),
+        n=response.n_posts,
+        n_clusters=response.n_groups,
+        method="timing.response",
+        verdict=verdict,
+        rank=rank,
+        sentence={lang: told.plain for lang, (told, _) in texts.items()},
+        label={lang: about.plain for lang, (_, about) in texts.items()},
+    )
 
 
 def _value(response: Response, factor: str) -> dict[str, float | None]:

@@ -157,7 +157,9 @@ def _hour_cells(reading: Reading) -> bool:
         WHERE status = 'sent' AND sent_at IS NOT NULL AND date_trunc('day', sent_at) <> sent_at {where}"""
     ranges = ", ".join(f"('{name}', INTERVAL '{low}' HOUR, INTERVAL '{high}' HOUR)" for name, (low, high) in AFTER.items())
     places = " ".join(f"WHEN sent_at < last_at + INTERVAL '{high}' HOUR THEN '{name}'" for name, (_, high) in AFTER.items())
-    begun = f"(SELECT group_id, date_trunc('day', min(sent_at)) AS first_at FROM messages WHERE sent_at < {end} GROUP BY group_id)"
+    begun = (
+        f"(SELECT group_id, date_trunc('day', min(sent_at)) AS first_at FROM messages WHERE sent_at < {end} GROUP BY group_id)"
+    )
     stays = (
         f"""SELECT s.group_id, sum(date_diff('second', s.joined_at, least(coalesce(s.left_at, {end}), {end}))) / 86400.0 AS hours
             FROM memberships AS s WHERE s.joined_at < {end} GROUP BY s.group_id"""

@@ -152,7 +152,7 @@ def _replies(found: Rhythm, lang: Lang) -> Text:
 
 
 def _day(weekday: int, lang: Lang) -> Text:
-    return phrase(f"rhythm_day_{int(weekday)}", lang)
+    return phrase(f"timing_day_{int(weekday)}", lang)
 
 
 def _hours(hours: tuple[int, ...], lang: Lang) -> Text:

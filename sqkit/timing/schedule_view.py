@@ -29,7 +29,7 @@ from sqkit.labels import (
 )
 from sqkit.reading import Reading
 from sqkit.timing.schedule_model import Entry, Note, Plan
-from sqkit.timing.slots import slots
+from sqkit.timing.slots import slot_name, slots
 
 __all__ = [
     "COLUMNS", "LOAD_COLUMNS", "METRICS", "MOST_ROWS", "contents", "entry_rows", "findings", "headline", "load_rows", "notes", "picture",
@@ -63,7 +63,7 @@ def _when(plan: Plan, lang: Lang) -> Text:
 
 
 def _slot(slot: str, lang: Lang) -> Text:
-    return constants(next((getattr(s, lang) for s in slots() if s.id == slot), slot))
+    return constants(slot_name(slot, lang))
 
 
 def _class(content_class: str, lang: Lang) -> Text:
@@ -220,8 +220,7 @@ def _told(note: Note, lang: Lang) -> Text | None:
     key = f"schedule_note_{note.id}"
     if note.id == "described" and note.facts.get("scatter") is None:
         key = "schedule_note_described_short"
-    needed = set(phrases()[key]["zh"].split("{")[1:]) if key in phrases() else set()
-    return phrase(key, lang, **{k: v for k, v in told.items() if any(part.startswith(f"{k}}}") for part in needed)})
+    return phrase(key, lang, **told)
 
 
 def notes(plan: Plan, lang: Lang) -> list[Text]:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import tomllib
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from sqkit.config import PACKAGE
+from sqkit.config import PACKAGE, read_toml
 from sqkit.errors import ContractError
 
-__all__ = ["CLASSES", "Slot", "read_slots", "slot_of", "slots"]
+__all__ = ["CLASSES", "Slot", "read_slots", "slot_name", "slot_of", "slots"]
 
 CLASSES = ("rules", "knowledge", "product", "interaction", "service", "culture")
 
@@ -47,14 +46,13 @@ def read_slots(path: Path) -> tuple[Slot, ...]:
     ContractError
         With all faults at once.
     """
-    try:
-        record = tomllib.loads(path.read_text(encoding="utf-8"))
-    except tomllib.TOMLDecodeError as error:
-        raise ContractError(str(path), [f"not valid TOML: {error}"]) from error
+    record = read_toml(path)
     faults, made = [], []
     for key, one in record.get("slots", {}).items():
         hours, classes, weekdays = one.get("hours"), one.get("classes", []), one.get("weekdays", [1, 2, 3, 4, 5, 6, 7])
-        if not (isinstance(hours, list) and len(hours) == 2 and all(type(h) is int for h in hours) and 0 <= hours[0] < hours[1] <= 24):
+        if not (
+            isinstance(hours, list) and len(hours) == 2 and all(type(h) is int for h in hours) and 0 <= hours[0] < hours[1] <= 24
+        ):
             faults.append(f"slots.{key}.hours is {hours!r}. Allowed: two whole hours, the first smaller, from 0 to 24")
             continue
         if not classes or set(classes) - set(CLASSES):
@@ -71,6 +69,11 @@ def read_slots(path: Path) -> tuple[Slot, ...]:
     if faults:
         raise ContractError(str(path), faults)
     return tuple(made)
+
+
+def slot_name(slot: str, lang: str) -> str:
+    """Return the name of a slot, or its id where the records no longer have it."""
+    return next((getattr(s, lang) for s in slots() if s.id == slot), slot)
 
 
 def slot_of(hour: int) -> str:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import re
-import tomllib
 import unicodedata
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
-from sqkit.config import PACKAGE
+from sqkit.config import PACKAGE, read_toml
 from sqkit.errors import ContractError, InputError, unknown
 
 __all__ = [
@@ -111,10 +110,7 @@ def read_lexicon(path: Path) -> Lexicon:
     ContractError
         With all faults at once.
     """
-    try:
-        record = tomllib.loads(path.read_text(encoding="utf-8"))
-    except tomllib.TOMLDecodeError as error:
-        raise ContractError(str(path), [f"not valid TOML: {error}"]) from error
+    record = read_toml(path)
     names, faults, made = record.get("names", {}), [], []
     for i, one in enumerate(record.get("rules", []), 1):
         key = one.get("id", f"rule {i}")
