@@ -33,7 +33,7 @@ def test_welch_test_of_equal_weights_is_that_of_scipy():
     assert welch_test(values, levels, np.ones(len(values))) == pytest.approx(expected, rel=1e-8)
 
 
-def test_published_rank_tests_of_the_page_posts(store_home):
+def test_published_rank_tests_of_the_page_posts(store_home, in_store):
     present(store_home, "facebook-cosmetics")
     reading = read("facebook-cosmetics")
     posted(reading)

@@ -10,8 +10,9 @@ from datetime import date
 
 import pytest
 import worlds
+from books import present
 
-from sqkit.errors import InputError, MissingDataError
+from sqkit.errors import InputError
 from sqkit.policy import policy
 from sqkit.reading import read
 from sqkit.timing.schedule import check, schedule
@@ -122,11 +123,7 @@ def test_where_no_hour_is_better_posts_keep_to_the_usual_hours(tmp_path):
 
 
 @pytest.mark.parametrize(("source", "why"), [("facebook-cosmetics", "undated"), ("complete-journey", "no_groups")])
-def test_real_sources_without_days_or_groups_give_no_calendar(source, why, monkeypatch):
-    monkeypatch.delenv("SQKIT_DATA", raising=False)
-    try:
-        opened = read(source)
-    except MissingDataError:
-        pytest.skip("not in the store of this run")
-    plan = schedule(opened)
+def test_real_sources_without_days_or_groups_give_no_calendar(source, why, store_home, in_store):
+    present(store_home, source)
+    plan = schedule(read(source))
     assert not plan.entries and ids(plan)[0] == why
