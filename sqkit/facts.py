@@ -21,9 +21,10 @@ from pathlib import Path
 import duckdb
 from pydantic import BaseModel, ConfigDict
 
-from sqkit import sources
+from sqkit import contracts, sources
 from sqkit.config import PACKAGE
 from sqkit.errors import InputError, MissingDataError
+from sqkit.sources.store import engine as fresh_engine
 from sqkit.sources.store import parquet
 
 __all__ = ["Fact", "build", "complete_months", "connect", "records"]
@@ -158,8 +159,42 @@ def _quoted(path: Path) -> str:
     return path.as_posix().replace("'", "''")
 
 
+def _known(source: sources.Source, name: str, as_of: date) -> str:
+    """Return SQL of a canonical table as it was known at the end of `as_of`, by its contract; only what lies later costs anything."""
+    table, rows, held = contracts.table(name), source.select(name), source.manifest["tables"]
+    if name not in held or (table.is_planned and (source.last_day is None or as_of >= source.last_day)):
+        return rows
+
+    def later(of: contracts.Table, moment: str) -> str:
+        """Return an SQL condition, NULL where there is no moment; '' if nothing is later."""
+        column = of.columns.get(moment)
+        if column is None:
+            return f"{moment} >= DATE '{as_of + timedelta(days=1)}'"
+        if not column.references:
+            last = held.get(of.name, {"days": {}})["days"].get(moment, ["", ""])[1]
+            return f"{moment} >= DATE '{as_of + timedelta(days=1)}'" if last > as_of.isoformat() else ""
+        other = contracts.table(column.references)
+        when = later(other, other.known)
+        return f"{moment} IN (SELECT {other.key[0]} FROM ({source.select(other.name)}) AS o WHERE {when})" if when else ""
+
+    shown = {c: c for c in table.columns}
+    for moment, filled in table.later.items():
+        if when := later(table, moment):
+            for c in filled:
+                before = f"'{table.columns[c].before}'" if table.columns[c].before else "NULL"
+                shown[c] = f"CASE WHEN {when} THEN {before} ELSE {c} END AS {c}"
+    when = later(table, table.known) if table.known else ""
+    if when:
+        is_certain = table.known in table.columns and table.columns[table.known].required
+        when = f" WHERE NOT ({when})" if is_certain else f" WHERE coalesce(NOT ({when}), TRUE)"
+    return f"SELECT {', '.join(shown.values())} FROM ({rows}) AS r{when}"
+
+
 def connect(source: sources.Source, as_of: date) -> duckdb.DuckDBPyConnection:
     """Open a source with one view per canonical table and per fact, showing nothing after `as_of`.
+
+    Of a canonical table the rows known at the end of the day are there, and what became of them later is empty, as the
+    contract's record says. What has no moment is shown as the export has it.
 
     Raises
     ------
@@ -177,7 +212,9 @@ def connect(source: sources.Source, as_of: date) -> duckdb.DuckDBPyConnection:
     if built.get("fingerprint") != _fingerprint(source):
         again = "sqkit demo" if source.manifest.get("kind") == "demo" else f"sqkit data add {source.id} --force"
         raise MissingDataError(f"the derived tables of source {source.id!r} are absent or older than its data. Run: {again}")
-    engine = source.connect()
+    engine = fresh_engine()
+    for name in contracts.tables():
+        engine.execute(f"CREATE VIEW {name} AS {_known(source, name, as_of)}")
     spill = Path(tempfile.gettempdir()) / f"sqkit-spill-{uuid.uuid4().hex}"  # made when needed; two engines must not share one
     engine.execute(f"SET temp_directory = '{_quoted(spill)}'")
     engine.execute(_months_view(source))

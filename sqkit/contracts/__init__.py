@@ -28,7 +28,7 @@ SQL_TYPES = {
 
 
 class Column(BaseModel):
-    """One column of a canonical table."""
+    """One column of a canonical table; `before` is what it shows until a later event fills it, '' for nothing."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     name: str
@@ -39,6 +39,7 @@ class Column(BaseModel):
     required: bool = False
     at_least_0: bool = False
     references: str = ""
+    before: str = ""
 
     @property
     def sql_type(self) -> str:
@@ -47,7 +48,17 @@ class Column(BaseModel):
 
 
 class Table(BaseModel):
-    """One canonical table: its grain and its columns, in order."""
+    """One canonical table: its grain, its columns in order, and when what it says came to be known.
+
+    Attributes
+    ----------
+    known : str
+        From when a row is known: SQL of a moment, or a column that references a row with one; '' for always.
+    later : dict
+        What becomes of a row afterwards: the moment, or the reference, of it to the columns it fills.
+    is_planned : bool
+        Rows are written before they begin.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     name: str
@@ -56,6 +67,9 @@ class Table(BaseModel):
     grain_zh: str
     grain_en: str
     columns: dict[str, Column]
+    known: str = ""
+    later: dict[str, list[str]] = {}
+    is_planned: bool = False
 
     @property
     def key(self) -> list[str]:

@@ -167,6 +167,15 @@ class Source:
         sentence = words["missing"][lang].format(source=self.name(lang), names=words["and"][lang].join(names))
         return words["because"][lang].join([sentence, *reasons])
 
+    def select(self, name: str) -> str:
+        """Return SQL that reads one canonical table whole; columns the source has not are NULL."""
+        held = self.manifest["tables"].get(name)
+        if held is None:
+            return contracts.empty_select(name)
+        columns = contracts.table(name).columns.items()
+        parts = [c if c in held["columns"] else f"CAST(NULL AS {k.sql_type}) AS {c}" for c, k in columns]
+        return f"SELECT {', '.join(parts)} FROM {parquet(self.home / 'tables' / name, '*.parquet')}"
+
     def connect(self) -> duckdb.DuckDBPyConnection:
         """Return a fresh in-memory connection with one view per canonical table and one per built fact.
 
@@ -174,15 +183,8 @@ class Source:
         ask :meth:`has` before calling an empty answer zero.
         """
         con = engine()
-        for name, table in contracts.tables().items():
-            held = self.manifest["tables"].get(name)
-            if held is None:
-                con.execute(f"CREATE VIEW {name} AS {contracts.empty_select(name)}")
-                continue
-            parts = [c if c in held["columns"] else f"CAST(NULL AS {k.sql_type}) AS {c}" for c, k in table.columns.items()]
-            con.execute(
-                f"CREATE VIEW {name} AS SELECT {', '.join(parts)} FROM {parquet(self.home / 'tables' / name, '*.parquet')}"
-            )
+        for name in contracts.tables():
+            con.execute(f"CREATE VIEW {name} AS {self.select(name)}")
         facts = self.home / "facts"
         for path in sorted(facts.iterdir()) if facts.is_dir() else ():
             if path.is_dir() and any(path.glob("*.parquet")):
