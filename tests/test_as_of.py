@@ -11,6 +11,7 @@ import worlds
 from sqkit import contracts, facts, sources
 from sqkit.campaigns import calibrate_posts, calibrate_rates
 from sqkit.campaigns.referral_state import referral_state
+from sqkit.campaigns.watch import fatigue
 from sqkit.loyalty import incentives, ledger
 from sqkit.segments import occasions, stages, tags
 from sqkit.timing import halflife, rhythm
@@ -150,10 +151,10 @@ def ranges(found):
 
 
 NUMBERS = {
-    "messages": lambda r: [rhythm.messages(r).hours, halflife.half_life(r)],
-    "stays": lambda r: [stages.stage_sizes(r, DAY), ranges(calibrate_posts.within_effects(r))],
+    "messages and stays": lambda r: [rhythm.messages(r).hours, halflife.half_life(r)],
+    "acts": lambda r: [stages.stage_sizes(r, DAY), ranges(calibrate_posts.within_effects(r))],
     "coupons": lambda r: [occasions.coupons_expiring(r), ranges({"used": calibrate_rates.coupons(r)})],
-    "deliveries": lambda r: [ranges(calibrate_posts.per_post(r))],
+    "deliveries": lambda r: [ranges(calibrate_posts.per_post(r)), fatigue.check(r).series],
     "points": lambda r: [ledger.ledger(r), ledger.calendar(r)],
     "incentives": lambda r: [incentives.matrix(r)],
     "leads": lambda r: [referral_state(r).reservoir],

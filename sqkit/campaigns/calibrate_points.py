@@ -73,7 +73,7 @@ def points_cells(reading: Reading, day: date, weeks: int) -> pd.DataFrame:
         ),
         spent AS (
             SELECT DISTINCT member_id FROM points_ledger
-            WHERE kind = 'redeem' AND CAST(posted_at AS DATE) > DATE '{day}' AND CAST(posted_at AS DATE) <= least(DATE '{last}', DATE '{reading.as_of}')
+            WHERE kind = 'redeem' AND CAST(posted_at AS DATE) > DATE '{day}' AND CAST(posted_at AS DATE) <= DATE '{last}'
         ),
         stays AS (
             SELECT member_id, group_id, store_id, row_number() OVER (PARTITION BY member_id ORDER BY joined_on, stay_id) AS place

@@ -51,11 +51,11 @@ def per_post(reading: Reading) -> dict[str, Range | None]:
     late = "CASE WHEN sent_at >= scheduled_at + INTERVAL '1' DAY THEN 1 ELSE 0 END"
     weeks = f"""
         SELECT concat('group:', g.group_id) AS cluster_id, 1 AS n, coalesce(p.n_sent, 0) AS num,
-               least(date_diff('day', CAST(g.created_at AS DATE), least(DATE '{day}', coalesce(CAST(g.dissolved_at AS DATE), DATE '{day}'))),
+               least(date_diff('day', CAST(g.created_at AS DATE), coalesce(CAST(g.dissolved_at AS DATE), DATE '{day}')),
                      {LOOK_DAYS}) / 7.0 AS den
         FROM groups AS g LEFT JOIN (
             SELECT group_id, count(*) AS n_sent FROM deliveries
-            WHERE status = 'sent' AND CAST(sent_at AS DATE) <= DATE '{day}' AND CAST(sent_at AS DATE) > DATE '{day}' - {LOOK_DAYS}
+            WHERE status = 'sent' AND CAST(sent_at AS DATE) > DATE '{day}' - {LOOK_DAYS}
             GROUP BY group_id) AS p ON p.group_id = g.group_id
         WHERE CAST(g.created_at AS DATE) < DATE '{day}'
           AND coalesce(CAST(g.dissolved_at AS DATE), DATE '{day}') > DATE '{day}' - {LOOK_DAYS} {_of_store(reading, "g.group_id")}"""
@@ -136,7 +136,7 @@ def _posts7(reading: Reading) -> str:
     return f"""
         posted AS (
             SELECT group_id, CAST(sent_at AS DATE) AS on_day, count(*) AS n FROM deliveries
-            WHERE status = 'sent' AND CAST(sent_at AS DATE) <= DATE '{day}' AND CAST(sent_at AS DATE) > DATE '{day}' - {LOOK_DAYS + 7} {mine}
+            WHERE status = 'sent' AND CAST(sent_at AS DATE) > DATE '{day}' - {LOOK_DAYS + 7} {mine}
             GROUP BY ALL
         ),
         days AS (SELECT CAST(unnest(generate_series(DATE '{day}' - {LOOK_DAYS + 6}, DATE '{day}', INTERVAL '1' DAY)) AS DATE) AS on_day),

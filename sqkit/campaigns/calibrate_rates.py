@@ -127,8 +127,8 @@ def coupons(reading: Reading) -> Range | None:
     day = reading.as_of
     return ratio(
         reading, f"""SELECT coalesce(m.cluster_id, concat('coupon:', c.coupon_id)) AS cluster_id, 1 AS n,
-                            CASE WHEN CAST(o.ordered_at AS DATE) <= DATE '{day}' THEN 1 ELSE 0 END AS num, 1 AS den
-                     FROM coupons AS c LEFT JOIN orders AS o ON o.order_id = c.used_order_id LEFT JOIN member_facts AS m ON m.member_id = c.member_id
+                            CASE WHEN c.used_order_id IS NULL THEN 0 ELSE 1 END AS num, 1 AS den
+                     FROM coupons AS c LEFT JOIN member_facts AS m ON m.member_id = c.member_id
                      WHERE CAST(c.issued_at AS DATE) > DATE '{day}' - 425 AND CAST(c.issued_at AS DATE) <= DATE '{day}' - 60""",
         "proportion", "coupon_redeemed_share",
     )  # fmt: skip

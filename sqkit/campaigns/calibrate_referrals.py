@@ -103,9 +103,8 @@ def _drives(reading: Reading) -> Range | None:
     drives = reading.engine.execute(DRIVES.format(day=reading.as_of)).df()
     if drives.empty:
         return None
-    rows = reading.engine.execute(f"""
-        SELECT CAST(referred_at AS DATE) AS on_day, count(*) AS n FROM referrals
-        WHERE CAST(referred_at AS DATE) <= DATE '{reading.as_of}' GROUP BY on_day ORDER BY on_day""").df()
+    rows = reading.engine.execute("""
+        SELECT CAST(referred_at AS DATE) AS on_day, count(*) AS n FROM referrals GROUP BY on_day ORDER BY on_day""").df()
     if rows.empty:
         return None
     daily = pd.Series(rows["n"].to_numpy(float), index=pd.to_datetime(rows["on_day"]))
@@ -148,9 +147,9 @@ def _referral_week(reading: Reading, past: pd.DataFrame, weeks: int) -> Range | 
     """Successful referrals a member and week, without windows in which a referral campaign ran."""
     if past.empty:
         return None
-    days = reading.engine.execute(f"""
+    days = reading.engine.execute("""
         SELECT CAST(referred_at AS DATE) AS on_day, count(*) AS n, count(campaign_id) AS n_campaign FROM referrals
-        WHERE CAST(referred_at AS DATE) <= DATE '{reading.as_of}' GROUP BY on_day ORDER BY on_day""").df()
+        GROUP BY on_day ORDER BY on_day""").df()
     if days.empty:
         return None
     heads = past.groupby("origin_on")["n_members"].sum().sort_index()

@@ -138,12 +138,12 @@ def cohorts(reading: Reading, days: Sequence[date], weeks: int) -> pd.DataFrame:
 @remembered
 def held_groups(reading: Reading) -> pd.DataFrame:
     """Return the groups that stand on the day: ``group_id``, ``capacity`` (0 where not recorded), ``present`` (members in it)."""
-    return reading.engine.execute(f"""
+    return reading.engine.execute("""
         SELECT g.group_id, coalesce(g.capacity, 0) AS capacity, coalesce(s.present, 0) AS present
         FROM groups AS g LEFT JOIN (
             SELECT group_id, count(DISTINCT member_id) AS present FROM membership_facts
-            WHERE left_on IS NULL OR left_on > DATE '{reading.as_of}' GROUP BY group_id) AS s ON s.group_id = g.group_id
-        WHERE CAST(g.created_at AS DATE) <= DATE '{reading.as_of}' ORDER BY g.group_id""").df()
+            WHERE left_on IS NULL GROUP BY group_id) AS s ON s.group_id = g.group_id
+        ORDER BY g.group_id""").df()
 
 
 @remembered

@@ -193,10 +193,7 @@ def limits_of(reading: Reading, base: Ground) -> Limits:
     posts = message_caps(Constraints(), reading.as_of, base.weeks)
     operators = 0
     if reading.source.has("operators") and not reading.store:
-        operators = reading.engine.execute(
-            f"""SELECT count(*) FROM operators WHERE CAST(hired_at AS DATE) <= DATE '{reading.as_of}'
-                AND (left_at IS NULL OR CAST(left_at AS DATE) > DATE '{reading.as_of}')"""
-        ).fetchone()[0]
+        operators = reading.engine.execute("SELECT count(*) FROM operators WHERE left_at IS NULL").fetchone()[0]
     served = operators * OPERATOR_GROUPS[0] if operators else float("inf")
     return Limits(base.budget_fen, base.weeks, posts, float("inf"), served)
 

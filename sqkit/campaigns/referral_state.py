@@ -164,8 +164,7 @@ def _links(reading: Reading) -> dict[str, int]:
                CAST(r.referred_at AS DATE) AS on_day, {driven} AS is_driven, {_home(reading, "m")} AS is_here,
                CASE WHEN r.referrer_member_id = r.invited_member_id THEN 'self' WHEN m.member_id IS NULL THEN 'unknown'
                     WHEN CAST(r.referred_at AS DATE) < m.joined_on THEN 'early' ELSE '' END AS fault
-        FROM referrals AS r LEFT JOIN member_facts AS m ON m.member_id = r.referrer_member_id
-        WHERE r.referred_at < DATE '{reading.as_of}' + 1""",
+        FROM referrals AS r LEFT JOIN member_facts AS m ON m.member_id = r.referrer_member_id""",
         _given(reading),
     )
     engine.execute("""CREATE OR REPLACE TEMP TABLE referral_links AS
@@ -282,7 +281,7 @@ def _reservoir(reading: Reading) -> int | None:
     at = "store_id = $store" if reading.store else "TRUE"
     return reading.engine.execute(
         f"""SELECT count(*) FROM leads WHERE member_id IS NULL AND {at}
-            AND added_at >= DATE '{reading.as_of - timedelta(days=WINDOW_DAYS - 1)}' AND added_at < DATE '{reading.as_of}' + 1""",
+            AND added_at >= DATE '{reading.as_of - timedelta(days=WINDOW_DAYS - 1)}'""",
         _given(reading),
     ).fetchone()[0]
 

@@ -101,7 +101,7 @@ def units(reading: Reading, level: str) -> pd.DataFrame:
         f"""WITH here AS ({_members(level, reading.as_of)}),
         bought AS (
             SELECT member_id, count(*) AS orders, CAST(sum(net_fen) AS BIGINT) AS fen FROM order_facts
-            WHERE member_id IS NOT NULL AND is_kept AND ordered_on BETWEEN DATE '{first}' AND DATE '{reading.as_of}' GROUP BY member_id
+            WHERE member_id IS NOT NULL AND is_kept AND ordered_on >= DATE '{first}' GROUP BY member_id
         ),
         by_unit AS (
             SELECT h.unit_id, mode(h.store_id ORDER BY h.store_id) AS store_id, count(*) AS n_members,
@@ -248,7 +248,7 @@ def links(reading: Reading, level: str, treated: float) -> float:
     rows = reading.engine.execute(f"""
         SELECT k, count(*) FROM (
             SELECT s.member_id, count(DISTINCT {unit}) AS k FROM membership_facts AS s LEFT JOIN groups AS g ON g.group_id = s.group_id
-            WHERE s.joined_on <= DATE '{reading.as_of}' AND s.left_on IS NULL GROUP BY s.member_id
+            WHERE s.left_on IS NULL GROUP BY s.member_id
         ) AS counted WHERE k > 0 GROUP BY k ORDER BY k""").fetchall()
     total = sum(n for _, n in rows)
     return sum(n * (1 - (1 - treated) ** (k - 1)) for k, n in rows) / total if total else 0.0
@@ -300,8 +300,8 @@ def held_inside(reading: Reading, level: str, unit_ids: Sequence[str]) -> dict[s
     if column is None or reading.source.missing(f"groups.{column}"):
         return {}
     rows = reading.engine.execute(f"""
-        SELECT group_id, {column} FROM groups WHERE {column} IS NOT NULL
-          AND (dissolved_at IS NULL OR CAST(dissolved_at AS DATE) > DATE '{reading.as_of}') ORDER BY group_id""").fetchall()
+        SELECT group_id, {column} FROM groups WHERE {column} IS NOT NULL AND dissolved_at IS NULL
+        ORDER BY group_id""").fetchall()
     wanted = set(unit_ids)
     inside = {str(group): str(unit) for group, unit in rows if str(unit) in wanted}
     kept = policy.holdouts(policy.policy(), (f"group:{g}" for g in inside))
@@ -347,9 +347,7 @@ def _held_by(reading: Reading, campaign_id: str, own: str, level: str, column: s
         query = f"""SELECT DISTINCT h.unit_id FROM ({_members(level, reading.as_of)}) AS h
                     JOIN assignments AS a ON a.unit_id = h.member_id WHERE a.campaign_id = ? ORDER BY 1"""
     else:
-        day = reading.as_of
         query = f"""SELECT DISTINCT {"s.group_id" if level == "group" else "g.owner_staff_id"} AS unit_id FROM membership_facts AS s
                     LEFT JOIN groups AS g ON g.group_id = s.group_id JOIN assignments AS a ON a.unit_id = s.member_id
-                    WHERE a.campaign_id = ? AND s.joined_on <= DATE '{day}' AND (s.left_on IS NULL OR s.left_on > DATE '{day}')
-                    ORDER BY 1"""
+                    WHERE a.campaign_id = ? AND s.left_on IS NULL ORDER BY 1"""
     return [str(row[0]) for row in reading.engine.execute(query, [campaign_id]).fetchall() if row[0] is not None]

@@ -180,7 +180,7 @@ def _face(reading: Reading) -> dict[str, object] | None:
         SELECT g.member_id, {_of("CASE WHEN r.member_id IS NULL THEN 0 ELSE 1 END|1", "g.is_graded")}
         FROM ({_graded(reading, day)}) AS g
         LEFT JOIN (SELECT DISTINCT referrer_member_id AS member_id FROM referrals
-                   WHERE referred_at >= DATE '{day - timedelta(days=YEAR - 1)}' AND referred_at < DATE '{day}' + INTERVAL '1' DAY) AS r
+                   WHERE referred_at >= DATE '{day - timedelta(days=YEAR - 1)}') AS r
                ON r.member_id = g.member_id"""
     joint = _joint(reading, units)
     return _compared(joint, "difference", (joint["den_a"].sum(), joint["den_b"].sum())) if len(joint) else None
@@ -191,7 +191,7 @@ def _tie(reading: Reading) -> dict[str, object] | None:
     units = f"""
         SELECT m.cluster_id, 1 AS n, CASE WHEN b.member_id IS NULL THEN 0 ELSE 1 END AS num, 1 AS den FROM member_facts AS m
         LEFT JOIN (SELECT DISTINCT member_id FROM benefits WHERE kind LIKE '%birthday%'
-                   AND granted_at >= DATE '{day - timedelta(days=YEAR - 1)}' AND granted_at < DATE '{day}' + INTERVAL '1' DAY) AS b
+                   AND granted_at >= DATE '{day - timedelta(days=YEAR - 1)}') AS b
                ON b.member_id = m.member_id WHERE m.joined_on <= DATE '{day - timedelta(days=YEAR)}'"""
     if not reading.engine.execute("SELECT count(*) FROM benefits WHERE kind LIKE '%birthday%'").fetchone()[0]:
         return None

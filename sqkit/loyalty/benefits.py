@@ -67,7 +67,7 @@ def cost_rate(reading: Reading) -> Interval | None:
         SELECT concat(coalesce(i.store_id, ''), CAST(date_trunc('month', i.ordered_on) AS VARCHAR)) AS cluster_id, 1 AS n,
                i.quantity * p.cost_fen AS num, i.paid_fen AS den
         FROM item_facts AS i JOIN products AS p ON p.product_id = i.product_id
-        WHERE p.cost_fen IS NOT NULL AND i.quantity > 0 AND i.ordered_on > DATE '{day - timedelta(days=YEAR)}' AND i.ordered_on <= DATE '{day}'"""
+        WHERE p.cost_fen IS NOT NULL AND i.quantity > 0 AND i.ordered_on > DATE '{day - timedelta(days=YEAR)}'"""
     made = ratio_interval(reading.engine.execute(blocks_sql(units)).df(), kind="ratio")
     return made if np.isfinite(made.value) and made.value > 0 else None
 
@@ -85,23 +85,22 @@ def benefits(reading: Reading) -> Benefits:
     days = min(YEAR, (day - source.first_day).days + 1)
     since = day - timedelta(days=days - 1)
     graded = not source.missing("grades")
-    base = f"""SELECT member_id, grade, from_at, coalesce(to_at, DATE '{day}' + INTERVAL '1' DAY) AS to_at FROM grades
-               WHERE from_at < DATE '{day}' + INTERVAL '1' DAY""" if graded else f"""
+    base = f"""SELECT member_id, grade, from_at, coalesce(to_at, DATE '{day}' + INTERVAL '1' DAY) AS to_at FROM grades""" if graded else f"""
                SELECT member_id, 'all' AS grade, CAST(joined_on AS TIMESTAMP) AS from_at, DATE '{day}' + INTERVAL '1' DAY AS to_at
                FROM member_facts"""  # fmt: skip
     engine.execute(f"CREATE OR REPLACE TEMP TABLE grade_spells AS {base}")
     engine.execute(f"""
         CREATE OR REPLACE TEMP TABLE grade_year AS
         WITH stays AS (
-            SELECT member_id, grade, CAST(sum(date_diff('second', greatest(from_at, TIMESTAMP '{since}'),
-                       least(to_at, DATE '{day}' + INTERVAL '1' DAY))) AS DOUBLE) / (86400 * {YEAR}) AS years
+            SELECT member_id, grade,
+                   CAST(sum(date_diff('second', greatest(from_at, TIMESTAMP '{since}'), to_at)) AS DOUBLE) / (86400 * {YEAR}) AS years
             FROM grade_spells WHERE to_at > TIMESTAMP '{since}' GROUP BY ALL
         ),
         given AS (
             SELECT b.member_id, coalesce(s.grade, 'none') AS grade, CAST(sum(b.cost_fen) AS BIGINT) AS cost_fen
             FROM benefits AS b LEFT JOIN grade_spells AS s
               ON s.member_id = b.member_id AND b.granted_at >= s.from_at AND b.granted_at < s.to_at
-            WHERE b.granted_at >= TIMESTAMP '{since}' AND b.granted_at < DATE '{day}' + INTERVAL '1' DAY GROUP BY ALL
+            WHERE b.granted_at >= TIMESTAMP '{since}' GROUP BY ALL
         ),
         bought AS (
             SELECT o.member_id, s.grade, CAST(sum(o.net_fen) AS BIGINT) AS net_fen, count(*) AS n_orders
@@ -116,11 +115,11 @@ def benefits(reading: Reading) -> Benefits:
     kinds = engine.execute(f"""
         SELECT coalesce(s.grade, 'none') AS grade, b.kind, count(*) AS n, CAST(sum(b.cost_fen) AS BIGINT) AS cost_fen
         FROM benefits AS b LEFT JOIN grade_spells AS s ON s.member_id = b.member_id AND b.granted_at >= s.from_at AND b.granted_at < s.to_at
-        WHERE b.granted_at >= TIMESTAMP '{since}' AND b.granted_at < DATE '{day}' + INTERVAL '1' DAY GROUP BY ALL ORDER BY 1, 2""").df()
+        WHERE b.granted_at >= TIMESTAMP '{since}' GROUP BY ALL ORDER BY 1, 2""").df()
     kinds["each_fen"] = kinds["cost_fen"] / kinds["n"]
     other = engine.execute(f"""
         SELECT kind, CAST(sum(amount_fen) AS BIGINT) AS amount_fen FROM costs
-        WHERE on_day >= DATE '{since}' AND on_day <= DATE '{day}' GROUP BY kind ORDER BY 2 DESC, 1""").df()
+        WHERE on_day >= DATE '{since}' GROUP BY kind ORDER BY 2 DESC, 1""").df()
     before = since - timedelta(days=YEAR)
     previous = engine.execute(f"""
         SELECT coalesce(sum(cost_fen), 0) FROM benefits WHERE granted_at >= TIMESTAMP '{before}' AND granted_at < TIMESTAMP '{since}'""").fetchone()[

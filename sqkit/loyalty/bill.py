@@ -85,7 +85,6 @@ def bill(reading: Reading) -> Bill | None:
         SELECT b.benefit_id, b.member_id, b.kind, b.granted_at, b.cost_fen, r.grade AS risen_to, r.from_at AS risen_at
         FROM benefits AS b LEFT JOIN grade_rises AS r ON r.member_id = b.member_id
          AND b.granted_at >= r.from_at - INTERVAL '1' DAY AND b.granted_at < r.from_at + INTERVAL '{NEAR_DAYS}' DAY
-        WHERE b.granted_at < DATE '{day}' + INTERVAL '1' DAY
         QUALIFY row_number() OVER (PARTITION BY b.benefit_id
                                    ORDER BY abs(date_diff('second', r.from_at, b.granted_at)) NULLS LAST, r.from_at DESC) = 1""")
     kinds = engine.execute(
@@ -103,7 +102,7 @@ def bill(reading: Reading) -> Bill | None:
     head = engine.execute(f"""
         WITH paid AS (SELECT b.cost_fen, coalesce(s.grade, 'none') AS grade FROM benefits AS b LEFT JOIN grade_spells AS s
                       ON s.member_id = b.member_id AND b.granted_at >= s.from_at AND b.granted_at < s.to_at
-                    WHERE b.granted_at >= TIMESTAMP '{since}' AND b.granted_at < DATE '{day}' + INTERVAL '1' DAY
+                    WHERE b.granted_at >= TIMESTAMP '{since}'
                       AND (b.kind IN ({rise_kinds})) IS NOT TRUE)
         SELECT {rank} AS grade, count(*) AS n, avg(cost_fen) AS each_fen, coalesce(stddev_samp(cost_fen) / sqrt(count(*)), 0) AS se_fen
         FROM paid GROUP BY 1""").df()

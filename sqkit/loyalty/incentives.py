@@ -35,19 +35,19 @@ def matrix(reading: Reading, value_points: float = VALUE_POINTS) -> pd.DataFrame
     not here.
     """
     day, engine, source = reading.as_of, reading.engine, reading.source
-    since, until = day - timedelta(days=YEAR - 1), f"DATE '{day}' + INTERVAL '1' DAY"
+    since = day - timedelta(days=YEAR - 1)
     given: dict[str, tuple[int, float]] = {}
     if not source.missing("benefits"):
         given = {
             kind: (n, cost)
             for kind, n, cost in engine.execute(f"""
                 SELECT kind, count(*), CAST(sum(cost_fen) AS BIGINT) FROM benefits
-                WHERE granted_at >= DATE '{since}' AND granted_at < {until} GROUP BY kind ORDER BY kind""").fetchall()
+                WHERE granted_at >= DATE '{since}' GROUP BY kind ORDER BY kind""").fetchall()
         }  # fmt: skip
     rows = []
     for key, record in records().items():
         parts = [given.pop(k) for k in record["kinds"] if k in given]
-        more = _of_table(reading, record.get("table", ""), since, until, value_points)
+        more = _of_table(reading, record.get("table", ""), since, value_points)
         n, cost = sum(p[0] for p in parts) + more[0], sum(p[1] for p in parts) + more[1]
         each = cost / n if n else 0.0 if record["hardness"] == "soft" else float("nan")
         rows.append((key, record["place"], record["hardness"], n, cost, each, n > 0))
@@ -55,7 +55,7 @@ def matrix(reading: Reading, value_points: float = VALUE_POINTS) -> pd.DataFrame
     return pd.DataFrame(rows, columns=["incentive", "place", "hardness", "n", "cost_fen", "each_fen", "is_used"])
 
 
-def _of_table(reading: Reading, table: str, since: object, until: str, value_points: float) -> tuple[int, float]:
+def _of_table(reading: Reading, table: str, since: object, value_points: float) -> tuple[int, float]:
     """Return uses and cost (fen) of an incentive that stands in a table of its own."""
     engine = reading.engine
     if not table or reading.source.missing(table):
@@ -63,11 +63,11 @@ def _of_table(reading: Reading, table: str, since: object, until: str, value_poi
     if table == "coupons":
         n, cost = engine.execute(f"""
             SELECT count(*), coalesce(sum(c.face_fen), 0) FROM coupons AS c JOIN orders AS o ON o.order_id = c.used_order_id
-            WHERE o.status = 'paid' AND o.ordered_at >= DATE '{since}' AND o.ordered_at < {until}""").fetchone()
+            WHERE o.status = 'paid' AND o.ordered_at >= DATE '{since}'""").fetchone()
     elif table == "referrals":
         n, cost = engine.execute(f"""
             SELECT count(*), coalesce(sum(reward_fen), 0) FROM referrals
-            WHERE reward_fen > 0 AND referred_at >= DATE '{since}' AND referred_at < {until}""").fetchone()
+            WHERE reward_fen > 0 AND referred_at >= DATE '{since}'""").fetchone()
     else:
         if not ledger.moves(reading):
             return 0, 0.0

@@ -147,12 +147,12 @@ def issuance(reading: Reading) -> Interval | None:
     """
     if not book.moves(reading):
         return None
-    day, since = reading.as_of, reading.as_of - timedelta(days=YEAR)
+    since = reading.as_of - timedelta(days=YEAR)
     named = f"""
         SELECT coalesce(m.cluster_id, concat('member:', l.member_id)) AS cluster_id, 1 AS n, l.points AS num, o.paid_fen / 100.0 AS den
         FROM (SELECT order_id, min(member_id) AS member_id, sum(points) AS points FROM points_ledger
               WHERE order_id IS NOT NULL AND kind = 'earn' AND points > 0 AND posted_at >= DATE '{since}' + INTERVAL '1' DAY
-                AND posted_at < DATE '{day}' + INTERVAL '1' DAY GROUP BY order_id) AS l
+              GROUP BY order_id) AS l
         JOIN orders AS o ON o.order_id = l.order_id LEFT JOIN member_facts AS m ON m.member_id = l.member_id WHERE o.paid_fen > 0"""
     made = ratio_interval(reading.engine.execute(blocks_sql(named)).df(), kind="ratio")
     if made.n:

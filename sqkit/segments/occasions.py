@@ -123,8 +123,7 @@ def coupons_expiring(reading: Reading) -> pd.DataFrame:
     return (
         reading.engine.execute(f"""
         SELECT c.member_id, count(*) AS n_coupons, CAST(sum(c.face_fen) AS BIGINT) AS face_fen, min(CAST(c.expires_at AS DATE)) AS first_on
-        FROM coupons AS c LEFT JOIN orders AS o ON o.order_id = c.used_order_id
-        WHERE c.member_id IS NOT NULL AND c.issued_at < DATE '{day}' AND (c.used_order_id IS NULL OR o.ordered_at >= DATE '{day}')
+        FROM coupons AS c WHERE c.member_id IS NOT NULL AND c.used_order_id IS NULL
           AND c.expires_at >= DATE '{day}' AND c.expires_at < DATE '{day}' + INTERVAL '{COUPON_DAYS}' DAY
         GROUP BY c.member_id ORDER BY c.member_id""")
         .df()
@@ -145,9 +144,9 @@ def points_expiring(reading: Reading) -> pd.DataFrame:
     end = day + timedelta(days=POINTS_DAYS)
     ledger = reading.engine.execute(f"""
         WITH due AS (SELECT DISTINCT member_id FROM points_ledger
-                     WHERE points > 0 AND posted_at < DATE '{day}' AND expires_at >= DATE '{day}' AND expires_at < DATE '{end}')
+                     WHERE points > 0 AND expires_at >= DATE '{day}' AND expires_at < DATE '{end}')
         SELECT l.member_id, l.posted_at, l.points, l.kind = 'expire' AS is_expiry, l.expires_at
-        FROM points_ledger AS l JOIN due AS d ON d.member_id = l.member_id WHERE l.posted_at < DATE '{day}'
+        FROM points_ledger AS l JOIN due AS d ON d.member_id = l.member_id
         ORDER BY l.member_id, l.posted_at, l.points DESC, l.expires_at, l.entry_id""").fetchall()
     rows, at = [], 0
     while at < len(ledger):

@@ -73,7 +73,7 @@ def seed_table(reading: Reading) -> str:
             SELECT member_id, count(*) FILTER (is_kept) AS n, CAST(sum(net_fen) AS BIGINT) AS net_fen,
                    count(*) FILTER (is_kept AND ordered_on > DATE '{as_of - timedelta(days=365)}') AS n_year
             FROM order_facts WHERE member_id IS NOT NULL GROUP BY member_id),
-        all_referrers AS (SELECT DISTINCT referrer_member_id AS member_id FROM referrals WHERE referred_at < DATE '{as_of}' + 1),
+        all_referrers AS (SELECT DISTINCT referrer_member_id AS member_id FROM referrals),
         sums AS (
             SELECT b.member_id, count(*) AS n_referred, count(*) FILTER (o.n >= {LEAST_ORDERS}) AS n_active,
                    CAST(sum(coalesce(o.net_fen, 0)) AS BIGINT) AS referred_fen
@@ -174,12 +174,12 @@ def standing(reading: Reading) -> Standing:
     added = {
         "referrals": (
             "referrals",
-            f"SELECT referrer_member_id AS member_id FROM referrals WHERE referred_at > DATE '{reading.as_of}' - 365 AND referred_at < DATE '{reading.as_of}' + 1",
+            f"SELECT referrer_member_id AS member_id FROM referrals WHERE referred_at > DATE '{reading.as_of}' - 365",
         ),
         "answers": (
             "messages.reply_to_member_id",
             f"""SELECT member_id FROM messages WHERE member_id IS NOT NULL AND NOT is_staff AND reply_to_member_id <> member_id
-                AND sent_at >= DATE '{reading.as_of}' - 89 AND sent_at < DATE '{reading.as_of}' + 1""",
+                AND sent_at >= DATE '{reading.as_of}' - 89""",
         ),
     }
     by = [k for k, (need, _) in added.items() if reading.source.has(need)]

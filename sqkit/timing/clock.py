@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import date, datetime
 from zoneinfo import ZoneInfo
 
 import numpy as np
@@ -158,8 +158,7 @@ def _activity(reading: Reading) -> Iterator[tuple[str, list[date], np.ndarray]]:
     for name, (column, kept, _) in STREAMS.items():
         if not reading.source.has(f"{name}.{column}"):
             continue
-        until = f"TIMESTAMP '{reading.as_of + timedelta(days=1)}'"
-        where = f"{kept} AND {column} < {until} AND date_trunc('day', {column}) <> {column}"
+        where = f"{kept} AND date_trunc('day', {column}) <> {column}"
         rows = reading.engine.execute(
             f"""SELECT CAST({column} AS DATE) AS on_day, CAST(extract(HOUR FROM {column}) AS INTEGER) AS hour, count(*) AS n
             FROM {name} WHERE {where} {"AND " + mine[name] if reading.store else ""} GROUP BY ALL ORDER BY on_day, hour""",

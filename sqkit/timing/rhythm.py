@@ -157,17 +157,15 @@ def _hour_cells(reading: Reading) -> bool:
         WHERE status = 'sent' AND sent_at IS NOT NULL AND date_trunc('day', sent_at) <> sent_at {where}"""
     ranges = ", ".join(f"('{name}', INTERVAL '{low}' HOUR, INTERVAL '{high}' HOUR)" for name, (low, high) in AFTER.items())
     places = " ".join(f"WHEN sent_at < last_at + INTERVAL '{high}' HOUR THEN '{name}'" for name, (_, high) in AFTER.items())
-    begun = (
-        f"(SELECT group_id, date_trunc('day', min(sent_at)) AS first_at FROM messages WHERE sent_at < {end} GROUP BY group_id)"
-    )
+    begun = "(SELECT group_id, date_trunc('day', min(sent_at)) AS first_at FROM messages GROUP BY group_id)"
     stays = (
-        f"""SELECT s.group_id, sum(date_diff('second', s.joined_at, least(coalesce(s.left_at, {end}), {end}))) / 86400.0 AS hours
-            FROM memberships AS s WHERE s.joined_at < {end} GROUP BY s.group_id"""
+        f"""SELECT s.group_id, sum(date_diff('second', s.joined_at, coalesce(s.left_at, {end}))) / 86400.0 AS hours
+            FROM memberships AS s GROUP BY s.group_id"""
         if is_sized
         else f"""SELECT group_id, date_diff('second', first_at, {end}) / 86400.0 AS hours FROM {begun} AS b"""
     )
     mine = "AND m.group_id IN (SELECT group_id FROM groups WHERE store_id = $store)" if reading.store else ""
-    written = f"""FROM messages AS m WHERE NOT coalesce(is_staff, FALSE) AND sent_at < {end}
+    written = f"""FROM messages AS m WHERE NOT coalesce(is_staff, FALSE)
         AND date_trunc('day', sent_at) <> sent_at {mine}"""
     alone, of = run(f"SELECT count(*) FILTER (reply_to_member_id IS NULL), count(*) {written}", values).fetchone()
     told = "AND reply_to_member_id IS NULL" if alone >= TOLD_REPLIES * of else ""  # else everything is addressed to somebody

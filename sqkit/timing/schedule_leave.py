@@ -29,7 +29,7 @@ def leaving_weeks(reading: Reading) -> pd.DataFrame:
         f"""WITH weeks AS (SELECT CAST(range AS INTEGER) AS week, CAST($as_of - CAST(7 * (range + 1) - 1 AS INTEGER) AS DATE) AS since
                            FROM range({LEAVE_WEEKS})),
         posts AS (SELECT group_id, CAST(date_diff('day', on_day, $as_of) // 7 AS INTEGER) AS week, count(*) AS n FROM post_facts
-                  WHERE status = 'sent' AND on_day <= $as_of GROUP BY ALL)
+                  WHERE status = 'sent' GROUP BY ALL)
         SELECT s.group_id, w.week, count(*) AS members,
                count(*) FILTER (s.left_on < w.since + 7 {by_choice}) AS leavers, coalesce(any_value(p.n), 0) AS posts
         FROM membership_facts AS s JOIN weeks AS w ON s.joined_on < w.since AND (s.left_on IS NULL OR s.left_on >= w.since)

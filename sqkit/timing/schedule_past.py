@@ -50,13 +50,13 @@ def standing(reading: Reading) -> tuple[pd.DataFrame, list[tuple[str, str]]]:
         pick = lambda name, instead: name if source.has(f"groups.{name}") else instead
         known = f"""SELECT group_id, {pick("store_id", "''")} AS store_id, {pick("kind", "''")} AS kind,
             {pick("operator_id", "NULL")} AS operator_id, CAST(created_at AS DATE) AS made_on,
-            CAST({pick("dissolved_at", "NULL")} AS DATE) AS gone_on FROM groups WHERE CAST(created_at AS DATE) <= $as_of"""
+            CAST({pick("dissolved_at", "NULL")} AS DATE) AS gone_on FROM groups"""
     else:
         known = """SELECT group_id, any_value(store_id) AS store_id, any_value(kind) AS kind, any_value(operator_id) AS operator_id,
             min(on_day) AS made_on, CAST(NULL AS DATE) AS gone_on FROM post_facts WHERE group_id IS NOT NULL GROUP BY group_id"""
     if source.has("memberships"):
         heads = """SELECT group_id, count(*) AS n_members FROM membership_facts
-            WHERE left_on IS NULL AND joined_on <= $as_of GROUP BY group_id"""
+            WHERE left_on IS NULL GROUP BY group_id"""
     elif source.has("deliveries.n_members"):
         heads = "SELECT group_id, arg_max(n_members, (on_day, post_id)) AS n_members FROM post_facts WHERE n_members IS NOT NULL GROUP BY group_id"
     else:
@@ -69,7 +69,7 @@ def standing(reading: Reading) -> tuple[pd.DataFrame, list[tuple[str, str]]]:
         f"""WITH known AS ({known}), heads AS ({heads}), posts AS ({posts})
         SELECT k.group_id, coalesce(k.store_id, '') AS store_id, coalesce(k.kind, '') AS kind,
                coalesce(k.operator_id, concat('store:', coalesce(k.store_id, ''))) AS operator,
-               CAST(coalesce(h.n_members, 0) AS BIGINT) AS n_members, coalesce(k.gone_on <= $as_of, FALSE) AS is_gone,
+               CAST(coalesce(h.n_members, 0) AS BIGINT) AS n_members, k.gone_on IS NOT NULL AS is_gone,
                coalesce(p.n, 0) / (greatest(least(date_diff('day', k.made_on, $as_of) + 1, {7 * USUAL_WEEKS}), 7) / 7.0) AS per_week
         FROM known AS k LEFT JOIN heads AS h USING (group_id) LEFT JOIN posts AS p USING (group_id)
         WHERE {where} ORDER BY k.group_id""",

@@ -176,7 +176,7 @@ def _posts(reading: Reading) -> pd.DataFrame:
     sql = f"""
     WITH each AS (
         SELECT group_id, CAST(date_diff('day', CAST(sent_at AS DATE), {day}) AS INTEGER) AS days
-        FROM deliveries WHERE status = 'sent' AND sent_at IS NOT NULL AND CAST(sent_at AS DATE) <= {day}
+        FROM deliveries WHERE status = 'sent' AND sent_at IS NOT NULL
     ),
     sent AS (
         SELECT group_id, age, sum(posts) AS posts, sum(felt) AS felt FROM (

@@ -155,7 +155,7 @@ def _invited(reading: Reading) -> pd.DataFrame:
     WITH first AS (
         SELECT f.invited_member_id AS member_id, arg_min(f.referrer_member_id, (f.referred_at, f.referral_id)) AS referrer,
                CAST(min(f.referred_at) AS DATE) AS referred_on, CAST(sum({reward}) AS DOUBLE) AS reward_fen
-        FROM referrals AS f WHERE CAST(f.referred_at AS DATE) <= {day} GROUP BY 1
+        FROM referrals AS f GROUP BY 1
     ),
     stays AS ({stays}),
     known AS (

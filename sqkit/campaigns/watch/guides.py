@@ -134,7 +134,6 @@ def _books(reading: Reading) -> pd.DataFrame:
     make books of buyers only, whose orders fall back by themselves). Ids with more than 5% of all orders are tills, not
     members.
     """
-    day = f"DATE '{reading.as_of.isoformat()}'"
     store = "AND m.home_store_id = $store" if reading.store else ""
     sql = f"""
     CREATE OR REPLACE TEMP TABLE watch_books AS
@@ -144,7 +143,7 @@ def _books(reading: Reading) -> pd.DataFrame:
            coalesce(m.home_store_id, '') AS store_id
     FROM members AS m
     WHERE (m.guide_staff_id IS NOT NULL OR m.home_store_id IS NOT NULL) AND m.member_id NOT IN (SELECT member_id FROM heavy)
-      AND CAST(m.joined_at AS DATE) <= {day} {store}
+      {store}
     """
     reading.engine.execute(sql, given(reading))
     return reading.engine.execute("SELECT book, count(*) AS n FROM watch_books GROUP BY 1 ORDER BY 1").df()
@@ -152,12 +151,10 @@ def _books(reading: Reading) -> pd.DataFrame:
 
 def _departures(reading: Reading) -> pd.DataFrame:
     """Books and the days on which a guide of theirs left: their own, or a predecessor known from their members' orders."""
-    day = f"DATE '{reading.as_of.isoformat()}'"
     before = (
-        f"""SELECT o.guide_staff_id AS staff_id, b.book, count(DISTINCT o.member_id) AS n
+        """SELECT o.guide_staff_id AS staff_id, b.book, count(DISTINCT o.member_id) AS n
             FROM orders AS o JOIN watch_books AS b ON b.member_id = o.member_id
-            WHERE o.guide_staff_id IS NOT NULL AND o.guide_staff_id <> b.book
-              AND CAST(o.ordered_at AS DATE) <= {day} GROUP BY 1, 2"""
+            WHERE o.guide_staff_id IS NOT NULL AND o.guide_staff_id <> b.book GROUP BY 1, 2"""
         if not reading.source.missing("orders.guide_staff_id")
         else "SELECT CAST(NULL AS VARCHAR) AS staff_id, CAST(NULL AS VARCHAR) AS book, 0 AS n WHERE FALSE"
     )
@@ -174,7 +171,7 @@ def _departures(reading: Reading) -> pd.DataFrame:
     sizes AS (SELECT book, mode(store_id) AS store_id, count(*) AS n_members FROM watch_books GROUP BY 1)
     SELECT n.book, s.store_id, CAST(f.left_at AS DATE) AS left_on
     FROM named AS n JOIN staff AS f ON f.staff_id = n.staff_id JOIN sizes AS s ON s.book = n.book
-    WHERE f.left_at IS NOT NULL AND CAST(f.left_at AS DATE) <= {day} AND s.n_members >= {LEAST_MEMBERS}
+    WHERE f.left_at IS NOT NULL AND s.n_members >= {LEAST_MEMBERS}
     ORDER BY left_on, n.book
     """
     found = reading.engine.execute(sql).df()
