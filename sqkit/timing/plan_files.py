@@ -17,7 +17,7 @@ import pandas as pd
 from sqkit.labels import Lang, join, period, phrase, plain_number
 from sqkit.reading import Reading
 from sqkit.timing.schedule_model import Entry, Plan
-from sqkit.timing.slots import slot_name
+from sqkit.timing.slots import entry_name
 from sqkit.timing.titles import label
 
 __all__ = [
@@ -92,7 +92,7 @@ def _event(plan: Plan, entry: Entry, lang: Lang, operator: str, owned: Mapping[s
 
     n = dict(entry.operators)[operator] if operator else len(entry.group_ids)
     words = {
-        "slot": slot_name(entry.slot, lang), "content": label("content_class", entry.content_class, lang),
+        "slot": entry_name(entry, lang), "content": label("content_class", entry.content_class, lang),
         "n": plain_number(n, "count", lang),
     }  # fmt: skip
     summary = _clean(phrase(f"accepted_ics_summary{'_drawn' if entry.is_exploration else ''}", lang, **words).plain)
@@ -169,7 +169,7 @@ def entry_frame(plan: Plan, lang: Lang, operator: str = "", owned: Mapping[str, 
         mine = [g for g in entry.group_ids if not operator or (owned or {}).get(g) == operator]
         rows.append({
             "day": entry.on_day, "weekday": phrase(f"accepted_weekday_{entry.on_day.isoweekday()}", lang).plain,
-            "time": f"{entry.at:%H:%M}", "slot": slot_name(entry.slot, lang),
+            "time": f"{entry.at:%H:%M}", "slot": entry_name(entry, lang),
             "content": label("content_class", entry.content_class, lang),
             "drawn": yes if entry.is_exploration else no, "chance": entry.chance,
             "n_groups": dict(entry.operators)[operator] if operator else len(entry.group_ids),

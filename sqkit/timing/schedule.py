@@ -25,7 +25,7 @@ from sqkit.timing.schedule_model import Entry, Note, Plan
 from sqkit.timing.schedule_past import USUAL_WEEKS
 from sqkit.timing.schedule_place import Places, place
 from sqkit.timing.schedule_task import Capacity, Task, task
-from sqkit.timing.schedule_value import DRAWS, STAY_WEEKS, Pace, Worth, landing, moment, pace, windows, worth
+from sqkit.timing.schedule_value import DRAWS, STAY_WEEKS, Pace, Worth, landing, moment, pace, windows, within, worth
 from sqkit.timing.slots import CLASSES
 
 __all__ = ["RECOVERY", "BrokenPlanError", "make", "schedule"]
@@ -48,6 +48,7 @@ def schedule(
     posts_week: float | None = None,
     already: tuple[Entry, ...] = (),
     capacity: Capacity | None = None,
+    keep_appointments: bool = True,
 ) -> Plan:
     """Plan the posts of the next calendar week or month.
 
@@ -66,6 +67,8 @@ def schedule(
     already : tuple of Entry
         Posts of accepted plans: they count towards pace, caps, slots and capacity.
     capacity : Capacity, optional
+    keep_appointments : bool
+        Keep the SOP's weekly appointments (:func:`sqkit.timing.slots.appointments`), or give their posts to the best hours.
 
     Returns
     -------
@@ -81,7 +84,10 @@ def schedule(
     BrokenPlanError
         Never, unless planner and checker disagree.
     """
-    return make(task(reading, horizon=horizon, rules=rules, capacity=capacity, already=already), share, posts_week)
+    asked = task(
+        reading, horizon=horizon, rules=rules, capacity=capacity, already=already, keep_appointments=keep_appointments
+    )  # fmt: skip
+    return make(asked, share, posts_week)
 
 
 def make(asked: Task, share: float | None = None, posts_week: float | None = None) -> Plan:
@@ -194,20 +200,31 @@ def _told(asked: Task, known: Worth, places: Places, lands, hours, classes, rng)
     slope = rng.normal(*known.fatigue, DRAWS)
     weekdays = known.weekday.draws(DRAWS, rng)
     of_slot = hours @ lands.T
+    fixed = {
+        (a.weekday, a.slot, a.content_class): within(a.minute, places.spans[a.slot])
+        for a in asked.appointments
+        if a.slot in places.spans
+    }
     cells: dict[tuple, list] = defaultdict(list)
     for r in places.rows:
-        cells[
-            r.day, places.minutes[places.open[r.slot].id], r.slot, r.content_class, r.is_exploration, r.chance, r.reason
-        ].append(r.group)
+        slot, minute = places.open[r.slot].id, places.minutes[places.open[r.slot].id]
+        if r.reason == "appointment":
+            minute = fixed[places.days[r.day].isoweekday(), slot, CLASSES[r.content_class]]
+        cells[r.day, minute, r.slot, r.content_class, r.is_exploration, r.chance, r.reason].append(r.group)
     entries, total, counter, drawn = [], np.zeros(DRAWS), defaultdict(int), np.zeros(len(places.open))
+    given_up = np.zeros(DRAWS)
     for key in sorted(cells):
         (d, minute, s, c, is_exploration, chance, reason), members = key, sorted(cells[key])
         day, slot = places.days[d], places.open[s].id
         weight = float(size[members].sum())
         level = float((size[members] * grown[members]).sum()) / weight if weight > 0 else 0.0
-        values = weight * np.exp(of_slot[:, s] + weekdays[:, day.weekday()] + classes[:, c] + slope * level)
+        of_moment = hours @ landing(minute, asked.delays) if reason == "appointment" else of_slot[:, s]
+        values = weight * np.exp(of_moment + weekdays[:, day.weekday()] + classes[:, c] + slope * level)
         total += values
         drawn[s] += float(values.mean()) if is_exploration else 0.0
+        if reason == "appointment":
+            best = int(np.where(places.allowed[c] & places.on[d], places.slot_worth, -np.inf).argmax())
+            given_up += values * (np.exp(of_slot[:, best] - of_moment) - 1)
         counter[day, slot] += 1
         operators: dict[str, int] = defaultdict(int)
         for g in members:
@@ -235,6 +252,8 @@ def _told(asked: Task, known: Worth, places: Places, lands, hours, classes, rng)
     if np.isfinite(asked.scatter):
         total = total * np.exp(rng.normal(0.0, asked.scatter / math.sqrt(weeks), DRAWS))
     figures = {"plan": _three(total), "habit": _three(habit), "difference": _three(total - habit)}
+    if known.hour.matters and any(r.reason == "appointment" for r in places.rows):
+        figures["appointments"] = _three(given_up)
     power = (
         np.clip(rng.normal(asked.leave_power, asked.leave_error, DRAWS), 0.0, 3.0)
         if np.isfinite(asked.leave_power)
@@ -307,6 +326,9 @@ def _notes(
         )
     made.append(Note("product_share", {"share": capacity.product_share}))
     made.append(Note("capacity", {"groups": capacity.groups, "per_slot": capacity.per_slot, "per_day": capacity.per_day}))
+    kept = sum(r.reason == "appointment" for r in rows)
+    if kept:
+        made.append(Note("appointments", {"n": kept, "of": len(rows)}))
     drawn = sum(r.is_exploration for r in rows)
     made.append(
         Note("exploration", {

@@ -46,7 +46,7 @@ class Entry:
         Expected responders and 95% interval of that expectation (not of one day's chance); NaN where no response can be read.
     reason : str
         Why it stands here: ``best`` (slot of the best response), ``habit`` (no slot is better: as usual), ``sop`` (no history at all),
-        ``drawn`` (exploration), ``full`` (the operator's slot was full: the next one).
+        ``drawn`` (exploration), ``appointment`` (the SOP fixes day, slot and class), ``full`` (the operator's slot was full: the next one).
     """
 
     post_key: str

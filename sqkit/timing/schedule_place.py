@@ -1,4 +1,4 @@
-"""Which group gets which post when: days, then classes and slots, one group after the other, never past a rule.
+"""Which group gets which post when: the week's appointments, then days, classes and slots, group after group, never past a rule.
 
 The worth of a post is a product of what day, slot and class do, so groups compete only for their operators' minutes: the best place for
 one group is the best for all until an operator is full. ``benchmarks/schedule_speed.py`` holds it against an exact solver.
@@ -24,6 +24,8 @@ BLOCK = 6  # groups that are drawn together
 GOLDEN = 0.6180339887  # steps of the golden ratio fall evenly on a circle: slots come as often as their chances say
 MIX = (0.5, 1.5)  # of a class's usual share, between which its share may move towards the better classes
 PRODUCT = CLASSES.index("product")
+APPOINTED = 0.5  # of a group's posts of a week, at most
+GIVEN_UP = ("drawn", "appointment")  # what a week gives up last
 
 
 @dataclass(frozen=True)
@@ -242,7 +244,7 @@ def _programme(places: Places) -> list[dict[int, tuple[list[int], str]]]:
 
 
 def place(places: Places, per_week: np.ndarray, share: float) -> None:
-    """Place the posts of all groups, week by week and day by day: first the blocks that are drawn, then the others.
+    """Place the posts of all groups, week by week: appointments, then day by day the blocks that are drawn, then the others.
 
     Parameters
     ----------
@@ -250,7 +252,7 @@ def place(places: Places, per_week: np.ndarray, share: float) -> None:
     per_week : ndarray
         Posts a week by group.
     share : float
-        Of the groups with a post on a day, the part that is drawn, over the days.
+        Of the posts, the part that is drawn.
     """
     if not places.open or not places.shares.sum():
         return
@@ -271,14 +273,22 @@ def place(places: Places, per_week: np.ndarray, share: float) -> None:
         before = after
         wanted = np.maximum(wanted - places.accepted[:, week].sum(1), 0.0)
         places.wanted += wanted.astype(int)
-        chosen = [_chosen_days(places, g, week, int(wanted[g]), float(phase[g])) for g in range(n)]
-        budget = [max(min(int(places.task.capacity.product_share * len(c) + 1e-9), len(c) - 1), 0) for c in chosen]
         mine: dict[int, list[Row]] = defaultdict(list)
+        budget = [_products(places, int(k)) for k in wanted]
+        for g in np.argsort(-np.array(size), kind="stable"):
+            _appoint(places, int(g), week, int(wanted[g]), owed, budget, mine)
+        held = [[r.day for r in mine.get(g, [])] for g in range(n)]
+        chosen = [_chosen_days(places, g, week, int(wanted[g]) - len(held[g]), float(phase[g]), held[g]) for g in range(n)]
+        for g in range(n):
+            appointed = sum(r.content_class == PRODUCT for r in mine.get(g, []))
+            budget[g] = max(_products(places, len(chosen[g]) + len(held[g])) - appointed, 0)
+        others = sum(map(len, chosen))
+        part = min(share * (1 + sum(map(len, held)) / others), 1.0) if others else 0.0
         for d in week:
             todo = {int(g): chosen[g].count(d) for g in rng.permutation(n) if d in chosen[g]}
             for kind in due:
                 able = [g for g in todo if places.kinds[g] == kind and places.has_room(g, d)]
-                for block in _blocks(able, due, kind, share):
+                for block in _blocks(able, due, kind, part):
                     at[kind] = (at[kind] + GOLDEN) % 1.0
                     for row in _drawn(places, programme[d], block, d, budget, at[kind]):
                         todo[row.group] -= 1
@@ -292,6 +302,24 @@ def place(places: Places, per_week: np.ndarray, share: float) -> None:
                     _keep(places, row, owed, budget, mine)
         for rows in mine.values():
             _mix(places, rows)
+
+
+def _products(places: Places, n: int) -> int:
+    """Return how many of a group's posts of a week may be of the class product: never all."""
+    return max(min(int(places.task.capacity.product_share * n + 1e-9), n - 1), 0)
+
+
+def _appoint(
+    places: Places, g: int, week: list[int], wanted: int, owed: list[list[float]], budget: list[int], mine: dict
+) -> None:
+    """Place the appointments of a group's week, the most important first, as far as rules and its number of posts bear."""
+    for one in places.task.appointments:
+        if len(mine[g]) >= int(APPOINTED * wanted):
+            return
+        c, slot = CLASSES.index(one.content_class), places.place_of.get(one.slot)
+        for d in week:
+            if places.days[d].isoweekday() == one.weekday and slot in places.free(g, d, c) and (c != PRODUCT or budget[g] > 0):
+                _keep(places, Row(g, d, slot, c, False, 1.0, "appointment"), owed, budget, mine)
 
 
 def _blocks(able: list[int], due: dict[str, float], kind: str, share: float) -> list[list[int]]:
@@ -352,28 +380,30 @@ def _keep(places: Places, row: Row, owed: list[list[float]], budget: list[int], 
 
 
 def _mix(places: Places, rows: list[Row]) -> None:
-    """Take product posts back that a week without the others does not bear: those not drawn first, the last first."""
+    """Take product posts back that a week without the others does not bear: those of the best hours first, the last first."""
     products = [r for r in rows if r.content_class == PRODUCT]
-    products.sort(key=lambda r: (not r.is_exploration, r.day))
+    products.sort(key=lambda r: GIVEN_UP.index(r.reason) if r.reason in GIVEN_UP else len(GIVEN_UP))  # else as they were placed
     n = len(rows)
     while products and (len(products) > places.task.capacity.product_share * n + 1e-9 or len(products) == n):
         places.remove(products.pop())
         n -= 1
 
 
-def _chosen_days(places: Places, g: int, week: list[int], wanted: int, phase: float) -> list[int]:
-    """Return the days of a group's posts, a day twice only where all have one: the best weekdays where they matter, else evenly spread."""
+def _chosen_days(places: Places, g: int, week: list[int], wanted: int, phase: float, held: list[int]) -> list[int]:
+    """Return the days of a group's further posts, a day twice only where all have one: the best weekdays where they matter, else evenly."""
     able = [d for d in week if places.has_room(g, d)]
     if not able or wanted <= 0:
         return []
     rounds: list[int] = []
+    pool = [d for d in able if d not in held] or able
     while wanted > 0 and len(rounds) < len(able) * places.task.capacity.per_group_day:
-        n = min(wanted, len(able))
+        n = min(wanted, len(pool))
         if places.known.weekday.matters:
-            worth = [-places.known.weekday.plan[places.days[d].weekday()] for d in able]
-            picked = [able[i] for i in np.argsort(np.round(worth, 9), kind="stable")[:n]]
+            worth = [-places.known.weekday.plan[places.days[d].weekday()] for d in pool]
+            picked = [pool[i] for i in np.argsort(np.round(worth, 9), kind="stable")[:n]]
         else:
-            picked = [able[int((i + phase) * len(able) / n) % len(able)] for i in range(n)]
+            picked = [pool[int((i + phase) * len(pool) / n) % len(pool)] for i in range(n)]
         rounds += picked
+        pool = able
         wanted -= n
     return sorted(rounds)

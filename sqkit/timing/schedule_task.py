@@ -32,7 +32,7 @@ from sqkit.timing.schedule_past import (
     standing,
     usual_posts,
 )  # fmt: skip
-from sqkit.timing.slots import Slot, slots
+from sqkit.timing.slots import Appointment, Slot, appointments, slots
 
 __all__ = ["HORIZONS", "Capacity", "Task", "horizon_days", "task"]
 
@@ -93,6 +93,8 @@ class Task:
         Standard deviation of the log of a week's responders around what the response model says of that week's mix; NaN if unknown.
     scatter_weeks : int
         Weeks it was read from.
+    appointments : tuple of Appointment
+        The SOP's posts of every week, the most important first.
     """
 
     source: str
@@ -123,6 +125,7 @@ class Task:
     notes: tuple[Note, ...] = ()
     scatter: float = float("nan")
     scatter_weeks: int = 0
+    appointments: tuple[Appointment, ...] = ()
 
 
 def horizon_days(as_of: date, horizon: str) -> tuple[date, date]:
@@ -146,6 +149,7 @@ def task(
     rules: Policy | None = None,
     capacity: Capacity | None = None,
     already: tuple[Entry, ...] = (),
+    keep_appointments: bool = True,
 ) -> Task:
     """Collect what the plan of a reading depends on; one pass over posts and stays in the engine.
 
@@ -157,6 +161,7 @@ def task(
     common: dict[str, Any] = {
         "source": reading.source.id, "store": reading.store, "as_of": reading.as_of, "horizon": horizon, "first": first, "last": last,
         "time_zone": reading.source.time_zone, "rules": rules, "slots": slots(), "capacity": capacity,
+        "appointments": appointments() if keep_appointments else (),
         "seed": seed_of(reading, f"schedule {horizon}"),
     }  # fmt: skip
     if reading.is_undated or (data.n_rows and not data.is_dated):

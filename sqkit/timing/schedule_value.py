@@ -11,14 +11,14 @@ from sqkit.timing.model import Curve, Response
 from sqkit.timing.schedule_task import Task
 from sqkit.timing.slots import CLASSES, Slot
 
-__all__ = ["DRAWS", "Belief", "Pace", "Worth", "belief", "landing", "pace", "windows", "worth"]
+__all__ = ["DRAWS", "Belief", "Pace", "Worth", "belief", "landing", "pace", "windows", "within", "worth"]
 
 DRAWS = 1000
 LEAST_SPREAD = 0.05  # of log ratios, below which levels are never thought to be alike
 STAY_WEEKS = 26  # responses of this many weeks are lost with a member
 RANGE = (0.5, 1.5)  # of the usual posts a week: beyond that, the data have not been
 STEP = 0.05
-GRID = 5  # minutes
+GRID = 30  # minutes: people post at the full or half hour
 
 
 @dataclass(frozen=True)
@@ -150,7 +150,13 @@ def moment(slot: Slot, span: tuple[int, int], task: Task, hour: Belief) -> int:
         grid = [m for m in range(span[0], span[1] + 1) if m % GRID == 0] or [span[0]]
         value = [float(landing(m, task.delays) @ hour.plan) for m in grid]
         return grid[int(np.argmax(np.round(value, 6)))]
-    return min(max(task.minutes.get(slot.id, span[0]), span[0]), span[1])
+    return within(task.minutes.get(slot.id, span[0]), span)
+
+
+def within(minute: int, span: tuple[int, int]) -> int:
+    """Return the minute of a span that is nearest, by fives where the span has any."""
+    held = min(max(minute, span[0]), span[1])
+    return held - held % 5 if held - held % 5 >= span[0] else held
 
 
 def pace(task: Task, known: Worth, rng: np.random.Generator) -> Pace:

@@ -29,7 +29,7 @@ from sqkit.labels import (
 )
 from sqkit.reading import Reading
 from sqkit.timing.schedule_model import Entry, Note, Plan
-from sqkit.timing.slots import slot_name, slots
+from sqkit.timing.slots import appointments, entry_name, slots
 
 __all__ = [
     "COLUMNS", "LOAD_COLUMNS", "METRICS", "MOST_ROWS", "contents", "entry_rows", "findings", "headline", "load_rows", "notes", "picture",
@@ -40,7 +40,7 @@ METRICS = ("schedule_posts", "schedule_responders", "schedule_share", "schedule_
 COLUMNS = {key: f"schedule_col_{key}" for key in ("day", "time", "slot", "content", "groups", "drawn", "responders")}
 LOAD_COLUMNS = {key: f"schedule_col_{key}" for key in ("operator", "posts", "most")}
 MOST_ROWS = 40  # on the page; the sheet has all of them
-MEANS = ("hour_matters", "hour_usual", "exploration", "described")
+MEANS = ("hour_matters", "hour_usual", "appointments", "exploration", "described")
 EMPTY = ("undated", "no_groups", "all_held_out", "closed", "no_capacity", "no_room")
 # How a fact of a note is written: metric and display; what is not listed is a constant of the method.
 FACTS = {
@@ -60,10 +60,6 @@ CHOSEN = {
 
 def _when(plan: Plan, lang: Lang) -> Text:
     return period(plan.first, plan.last, lang)
-
-
-def _slot(slot: str, lang: Lang) -> Text:
-    return constants(slot_name(slot, lang))
 
 
 def _class(content_class: str, lang: Lang) -> Text:
@@ -174,7 +170,7 @@ def entry_rows(plan: Plan, lang: Lang, most: int = MOST_ROWS) -> list[dict[str, 
             {
                 "day": day(first.on_day, lang),
                 "time": fixed(f"{first.at:%H:%M}"),
-                "slot": _slot(first.slot, lang),
+                "slot": constants(entry_name(next((e for e in parts if e.reason == "appointment"), first), lang)),
                 "content": _class(first.content_class, lang),
                 "groups": _n(_sends(parts), lang),
                 "drawn": _n(drawn, lang) if drawn else raw("–"),
@@ -213,21 +209,48 @@ def _fact(note: Note, key: str, value: object, lang: Lang) -> Text:
     )
 
 
-def _told(note: Note, lang: Lang) -> Text | None:
+def _told(plan: Plan, note: Note, lang: Lang) -> Text | None:
     if note.id in EMPTY:
         return None
     told = {key: _fact(note, key, value, lang) for key, value in note.facts.items() if value is not None}
+    if note.id == "appointments":
+        return _appointments(plan, told, lang)
     key = f"schedule_note_{note.id}"
     if note.id == "described" and note.facts.get("scatter") is None:
         key = "schedule_note_described_short"
     return phrase(key, lang, **told)
 
 
+def _appointments(plan: Plan, told: dict[str, Text], lang: Lang) -> Text:
+    """Return which appointments the week keeps, and what they cost against the best hours."""
+    there = {(e.on_day.isoweekday(), e.slot, e.content_class): e.at for e in plan.entries if e.reason == "appointment"}
+    names = [
+        phrase(
+            "schedule_appointment",
+            lang,
+            name=constants(getattr(one, lang)),
+            weekday=phrase(f"timing_day_{one.weekday}", lang),
+            time=fixed(f"{there[one.weekday, one.slot, one.content_class]:%H:%M}"),
+        )
+        for one in sorted(appointments(), key=lambda a: a.weekday)
+        if (one.weekday, one.slot, one.content_class) in there
+    ]
+    told |= {"names": join(names, lang)}
+    value, low, high = plan.figures.get("appointments", (math.nan,) * 3)
+    if not math.isfinite(value):
+        return phrase("schedule_note_appointments", lang, **told)
+    told |= {
+        "cost": number(value, "schedule_responders", "count", lang),
+        "interval": interval(low, high, "schedule_responders", "count", lang),
+    }
+    return phrase("schedule_note_appointments_cost", lang, **told)
+
+
 def notes(plan: Plan, lang: Lang) -> list[Text]:
     """Return what the calendar means: pace, leaving, its drawn part, and what next month will be able to tell."""
     if not plan.entries:
         return []
-    told = {note.id: _told(note, lang) for note in plan.notes if note.id in MEANS}
+    told = {note.id: _told(plan, note, lang) for note in plan.notes if note.id in MEANS}
     made = [*told.values(), _pace(plan, lang), _leaving(plan, lang), _next(plan, lang)]
     return [sentence(text, lang) for text in made if text is not None]
 
@@ -237,7 +260,7 @@ def rules(plan: Plan, lang: Lang) -> list[Text]:
     if not plan.entries:
         return []
     made = [_caps(plan, lang), _quiet(plan, lang), _kept(plan, lang)]
-    made += [_told(note, lang) for note in plan.notes if note.id not in MEANS]
+    made += [_told(plan, note, lang) for note in plan.notes if note.id not in MEANS]
     return [sentence(text, lang) for text in made if text is not None]
 
 

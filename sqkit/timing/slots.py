@@ -1,7 +1,8 @@
-"""The slots of a group's day, as the SOP has them; records in ``slots.toml``."""
+"""The slots of a group's day and the appointments of its week, as the SOP has them; records in ``slots.toml``."""
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -9,7 +10,9 @@ from pathlib import Path
 from sqkit.config import PACKAGE, read_toml
 from sqkit.errors import ContractError
 
-__all__ = ["CLASSES", "Slot", "read_slots", "slot_name", "slot_of", "slots"]
+__all__ = [
+    "CLASSES", "Appointment", "Slot", "appointments", "entry_name", "read_appointments", "read_slots", "slot_name", "slot_of", "slots",
+]  # fmt: skip
 
 CLASSES = ("rules", "knowledge", "product", "interaction", "service", "culture")
 
@@ -30,6 +33,19 @@ class Slot:
     def hours(self) -> range:
         """Hours of the day it covers."""
         return range(self.first, self.until)
+
+
+@dataclass(frozen=True)
+class Appointment:
+    """One post a week on a fixed weekday (1 Monday to 7), at a minute of the day in a slot, in a class, whatever hour responds best."""
+
+    id: str
+    zh: str
+    en: str
+    weekday: int
+    slot: str
+    minute: int
+    content_class: str
 
 
 @cache
@@ -71,9 +87,61 @@ def read_slots(path: Path) -> tuple[Slot, ...]:
     return tuple(made)
 
 
+@cache
+def appointments() -> tuple[Appointment, ...]:
+    """Return the SOP's weekly appointments, the most important first."""
+    return read_appointments(PACKAGE / "timing" / "slots.toml", slots())
+
+
+def read_appointments(path: Path, known: tuple[Slot, ...]) -> tuple[Appointment, ...]:
+    """Read appointments from a record; each must lie in a slot that is open on its weekday and takes its class.
+
+    Raises
+    ------
+    ContractError
+        With all faults at once.
+    """
+    faults, made, open_slots = [], [], {s.id: s for s in known}
+    for key, one in read_toml(path).get("appointments", {}).items():
+        weekday, slot, content_class, at = (one.get(k) for k in ("weekday", "slot", "content_class", "at"))
+        there = open_slots.get(slot)
+        if there is None:
+            faults.append(f"appointments.{key}.slot is {slot!r}. Allowed: {', '.join(open_slots)}")
+            continue
+        clock = re.fullmatch(r"([01]\d|2[0-3]):([0-5]\d)", str(at))
+        minute = int(clock[1]) * 60 + int(clock[2]) if clock else -1
+        if not there.first * 60 <= minute < there.until * 60:
+            faults.append(
+                f"appointments.{key}.at is {at!r}. Allowed: HH:MM from {there.first:02d}:00 to before {there.until:02d}:00"
+            )
+        if weekday not in there.weekdays:
+            faults.append(
+                f"appointments.{key}.weekday is {weekday!r}. Allowed by its slot: {', '.join(map(str, there.weekdays))}"
+            )
+        if content_class not in there.classes:
+            faults.append(
+                f"appointments.{key}.content_class is {content_class!r}. Allowed by its slot: {', '.join(there.classes)}"
+            )
+        if not one.get("zh") or not one.get("en"):
+            faults.append(f"appointments.{key} lacks a name. Give zh and en")
+        made.append(Appointment(key, one.get("zh", ""), one.get("en", ""), weekday, slot, minute, content_class))
+    if faults:
+        raise ContractError(str(path), faults)
+    return tuple(made)
+
+
 def slot_name(slot: str, lang: str) -> str:
     """Return the name of a slot, or its id where the records no longer have it."""
     return next((getattr(s, lang) for s in slots() if s.id == slot), slot)
+
+
+def entry_name(entry, lang: str) -> str:
+    """Return what an entry of a plan is called: its appointment, where it keeps one, else its slot."""
+    if entry.reason == "appointment":
+        for one in appointments():
+            if (one.weekday, one.slot, one.content_class) == (entry.on_day.isoweekday(), entry.slot, entry.content_class):
+                return getattr(one, lang)
+    return slot_name(entry.slot, lang)
 
 
 def slot_of(hour: int) -> str:

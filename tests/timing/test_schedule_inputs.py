@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import math
 from collections import Counter
 from dataclasses import replace
 from datetime import date
@@ -12,11 +13,12 @@ import pytest
 import worlds
 from books import present
 
-from sqkit.errors import InputError
+from sqkit.errors import ContractError, InputError
 from sqkit.policy import policy
 from sqkit.reading import read
 from sqkit.timing.schedule import check, schedule
 from sqkit.timing.schedule_task import Capacity, horizon_days, task
+from sqkit.timing.slots import appointments, entry_name, read_appointments, slots
 
 
 @pytest.fixture(scope="module")
@@ -120,6 +122,36 @@ def test_where_no_hour_is_better_posts_keep_to_the_usual_hours(tmp_path):
         if not e.is_exploration:
             placed[e.slot] += len(e.group_ids)
     assert len(placed) >= 5 and max(placed.values()) < 0.4 * placed.total()
+
+
+def test_appointments_stand_at_their_time_and_hold_at_most_half_of_a_week(reading):
+    plan, free = schedule(reading), schedule(reading, keep_appointments=False)
+    assert not any(e.reason == "appointment" for e in free.entries) and "appointments" not in free.figures
+    kept = [e for e in plan.entries if e.reason == "appointment"]
+    assert {(e.on_day.isoweekday(), f"{e.at:%H:%M}", e.content_class) for e in kept} == {
+        (3, "19:30", "product"), (1, "09:00", "interaction"), (2, "18:00", "product"), (5, "10:00", "product"),
+    }  # fmt: skip
+    posts, fixed = Counter(), Counter()
+    for e in plan.entries:
+        posts.update(e.group_ids)
+        fixed.update(e.group_ids if e.reason == "appointment" else ())
+    assert len(posts) > 20 and all(fixed[g] <= posts[g] / 2 for g in posts)  # no cap binds in this week
+    value, low, high = plan.figures["appointments"]
+    assert 0 < low < value < high and plan.figures["plan"][0] < free.figures["plan"][0]
+    assert {entry_name(e, "en") for e in kept} == {a.en for a in appointments()}
+
+
+def test_appointments_that_cannot_be_are_refused_with_all_faults(tmp_path):
+    (tmp_path / "slots.toml").write_text(
+        '[appointments.a]\nzh = "x"\nen = "x"\nweekday = 9\nslot = "evening"\nat = "18:59"\ncontent_class = "rules"\n'
+        '[appointments.b]\nweekday = 1\nslot = "night"\nat = "20:00"\ncontent_class = "product"\n'
+    )
+    with pytest.raises(ContractError) as told:
+        read_appointments(tmp_path / "slots.toml", slots())
+    assert all(
+        part in str(told.value)
+        for part in ("a.at is '18:59'", "a.weekday is 9", "a.content_class is 'rules'", "b.slot is 'night'")
+    )
 
 
 @pytest.mark.parametrize(("source", "why"), [("facebook-cosmetics", "undated"), ("complete-journey", "no_groups")])

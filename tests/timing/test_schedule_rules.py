@@ -20,7 +20,7 @@ from sqkit.timing.model import Curve, Response
 from sqkit.timing.schedule import check, make
 from sqkit.timing.schedule_model import Entry, Plan
 from sqkit.timing.schedule_task import Capacity, Task
-from sqkit.timing.slots import CLASSES, Slot, slots
+from sqkit.timing.slots import CLASSES, Appointment, Slot, slots
 
 SLOTS = (
     Slot("early", "", "", 0, 7, ("interaction", "rules")),
@@ -143,13 +143,18 @@ def drawn_task(rng, as_of: date, horizon: str, rules: Policy, late: float, capac
             rng.integers(1, 8, 9), rng.integers(0, 24, 9), rng.choice(CLASSES, 9), rng.integers(1, 9, 9), strict=True)],
         columns=["weekday", "scheduled_hour", "hour", "content_class", "n"],
     )  # fmt: skip
+    day_slots = SLOTS if rng.random() < 0.7 else slots()
+    kept = tuple(
+        Appointment(f"A{i}", "", "", int(rng.choice(s.weekdays)), s.id, int(rng.integers(s.first * 60, s.until * 60)), str(rng.choice(s.classes)))
+        for i, s in enumerate(day_slots[int(j)] for j in rng.integers(0, len(day_slots), int(rng.integers(0, 6))))
+    )  # fmt: skip
     delays = tuple(float(v) for v in rng.choice([0.0, 5.0, 60.0, 1440.0, 9e9, math.nan], 5))
     return Task(
         "drawn", "", as_of, horizon, first, last, "Asia/Shanghai", rules, groups,
         pd.DataFrame([(g, d, c) for (g, d), c in sent.items()], columns=["group_id", "on_day", "n"]),
-        usual if rng.random() < 0.8 else usual[:0], SLOTS if rng.random() < 0.7 else slots(), {"late": 1140, "noon": 733}, late, delays,
+        usual if rng.random() < 0.8 else usual[:0], day_slots, {"late": 1140, "noon": 733}, late, delays,
         int(rng.integers(1, 7)), seen, held, (), frozenset(accepted), capacity, 0.01, float(rng.choice([math.nan, 0.1, 2.0])), 0.05,
-        int(rng.integers(2**31)), scatter=float(rng.choice([math.nan, 0.05])),
+        int(rng.integers(2**31)), scatter=float(rng.choice([math.nan, 0.05])), appointments=kept,
     )  # fmt: skip
 
 
@@ -168,7 +173,8 @@ clocks = st.tuples(st.times(), st.times()).filter(lambda pair: pair[0].replace(m
 @given(
     seed=st.integers(0, 2**32 - 1),
     as_of=st.one_of(
-        st.dates(date(2025, 10, 1), date(2027, 3, 31)), st.sampled_from([date(2026, 12, 27), date(2027, 1, 31), date(2026, 11, 30)])
+        st.dates(date(2025, 10, 1), date(2027, 3, 31)),
+        st.sampled_from([date(2026, 12, 27), date(2027, 1, 31), date(2026, 11, 30)]),
     ),
     horizon=st.sampled_from(["week", "month"]),
     caps=regimes,
@@ -184,7 +190,9 @@ def test_no_calendar_breaks_a_rule(seed, as_of, horizon, caps, window, hours):
         contact_from=hours[0].replace(microsecond=0), contact_until=hours[1].replace(microsecond=0),
         caps={"group_post": ((date(1900, 1, 1), before), (since, middle), (since + timedelta(gap), after))},
     )  # fmt: skip
-    late = float(rng.choice([0.0, 16.5, 86.6, 240.0, 1e6, math.nan, math.inf, -5.0], p=[0.3, 0.2, 0.2, 0.1, 0.05, 0.05, 0.05, 0.05]))
+    late = float(
+        rng.choice([0.0, 16.5, 86.6, 240.0, 1e6, math.nan, math.inf, -5.0], p=[0.3, 0.2, 0.2, 0.1, 0.05, 0.05, 0.05, 0.05])
+    )
     few, many = rng.choice([0, 1, 2, 4, 9], p=[0.02, 0.1, 0.2, 0.3, 0.38]), rng.choice([0, 2, 5, 14], p=[0.02, 0.2, 0.38, 0.4])
     capacity = Capacity(150, int(few), int(many), int(rng.integers(1, 4)), float(rng.choice([0.0, 0.3, 0.5, 1.0])))
     task = drawn_task(rng, as_of, horizon, rules, late, capacity, int(rng.integers(1, 15)))
@@ -198,12 +206,16 @@ RULES = Policy(holdout_share=0.0, caps={"group_post": ((date(1900, 1, 1), {"week
 MONDAY = date(2026, 7, 6)
 
 
-def entry(day: int = 0, at: time = time(19), slot: str = "evening", content_class: str = "culture", groups=("G000",), **more) -> Entry:
+def entry(
+    day: int = 0, at: time = time(19), slot: str = "evening", content_class: str = "culture", groups=("G000",), **more
+) -> Entry:
     on_day = MONDAY + timedelta(day)
     return Entry(f"{on_day}-{slot}-{at}", on_day, datetime.combine(on_day, at), slot, content_class, groups, **more)
 
 
-def faults(*entries: Entry, rules: Policy = RULES, sent=(), late: float = 60.0, taken=(), capacity: Capacity | None = None) -> list[str]:
+def faults(
+    *entries: Entry, rules: Policy = RULES, sent=(), late: float = 60.0, taken=(), capacity: Capacity | None = None
+) -> list[str]:
     plan = Plan("x", "", date(2026, 7, 1), "week", MONDAY, MONDAY + timedelta(6), "Asia/Shanghai", entries, ("H",))
     groups = pd.DataFrame({"group_id": [f"G{i:03d}" for i in range(4)], "operator": ["OP"] * 4})
     sent = pd.DataFrame(list(sent), columns=["group_id", "on_day", "n"])
