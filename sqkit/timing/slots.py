@@ -12,6 +12,7 @@ from sqkit.errors import ContractError
 
 __all__ = [
     "CLASSES", "Appointment", "Slot", "appointments", "entry_name", "read_appointments", "read_slots", "slot_name", "slot_of", "slots",
+    "span",
 ]  # fmt: skip
 
 CLASSES = ("rules", "knowledge", "product", "interaction", "service", "culture")
@@ -128,6 +129,17 @@ def read_appointments(path: Path, known: tuple[Slot, ...]) -> tuple[Appointment,
     if faults:
         raise ContractError(str(path), faults)
     return tuple(made)
+
+
+def span(first: int, until: int) -> str:
+    """Return hours of the day as clock times, the end not included.
+
+    Examples
+    --------
+    >>> span(9, 12)
+    '09:00–12:00'
+    """
+    return f"{first:02d}:00–{until:02d}:00"
 
 
 def slot_name(slot: str, lang: str) -> str:
