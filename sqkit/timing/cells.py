@@ -28,9 +28,10 @@ class Factor:
     basis: np.ndarray
 
     @classmethod
-    def of_levels(cls, name: str, levels: Sequence[object], codes: np.ndarray) -> Factor:
-        """Give every level but the most frequent one a column of its own."""
-        most = int(np.bincount(codes, minlength=len(levels)).argmax()) if len(codes) else 0
+    def of_levels(cls, name: str, levels: Sequence[object], codes: np.ndarray, counts: np.ndarray | None = None) -> Factor:
+        """Give every level but the most frequent one, by `counts` of rows if they are known, a column of its own."""
+        counts = np.bincount(codes, minlength=len(levels)) if counts is None else counts
+        most = int(counts.argmax()) if len(codes) else 0
         return cls(name, tuple(levels), codes, np.delete(np.eye(len(levels)), most, axis=1))
 
 
@@ -79,8 +80,8 @@ class Cells:
             factors.append(f)
         return replace(self, factors=tuple(factors))
 
-    def matrix(self) -> tuple[np.ndarray, np.ndarray, tuple[slice, ...]]:
-        """Return the cell of each row, the model columns of each cell, and the columns of each factor."""
+    def matrix(self) -> tuple[np.ndarray, dict[str, np.ndarray], np.ndarray, tuple[slice, ...]]:
+        """Return the cell of each row, the level of each cell by factor, its model columns, and the columns of each factor."""
         size = int(np.prod([len(f.levels) for f in self.factors], dtype=float)) if self.factors else 1
         code = np.zeros(len(self.y), np.int64 if size > 2**31 else np.int32)
         for f in self.factors:
@@ -88,19 +89,17 @@ class Cells:
             code += f.codes
         if size <= MOST_CELLS:
             there = np.flatnonzero(np.bincount(code, minlength=1))
-            place = np.zeros(there[-1] + 1 if len(there) else 1, np.int32)
+            place = np.zeros(there[-1] + 1 if len(there) else 1, np.intp)
             place[there] = np.arange(len(there))
             cell = place[code]
         else:
             there, cell = np.unique(code, return_inverse=True)
-        rest, parts = there.astype(np.int64), []
-        for f in reversed(self.factors):
-            parts.append(f.basis[rest % len(f.levels)])
-            rest //= len(f.levels)
-        parts.reverse()
+        levels = np.unravel_index(there, [len(f.levels) for f in self.factors]) if self.factors else ()
+        parts = [f.basis[at] for f, at in zip(self.factors, levels, strict=True)]
         ends = np.cumsum([0, *(p.shape[1] for p in parts)])
         spans = tuple(slice(a, b) for a, b in zip(ends[:-1], ends[1:], strict=True))
-        return cell, np.hstack(parts) if parts else np.zeros((len(there), 0)), spans
+        by_name = {f.name: at for f, at in zip(self.factors, levels, strict=True)}
+        return cell, by_name, np.hstack(parts) if parts else np.zeros((len(there), 0)), spans
 
 
 def codes_sql(names: Sequence[str], found: dict[str, list[str]], table: str = "posted") -> str:
@@ -158,10 +157,13 @@ def cells(engine, names: Sequence[str], table: str = "posted") -> Cells:
 
 
 def _factor(name: str, levels: Sequence[object], codes: np.ndarray) -> Factor:
-    there = np.flatnonzero(np.bincount(codes, minlength=1)) if len(codes) else np.arange(0)
-    place = np.zeros(max(len(levels), 1), np.int16)
-    place[there] = np.arange(len(there))
-    kept = [levels[i] for i in there]
+    counts = np.bincount(codes, minlength=len(levels))
+    there = np.flatnonzero(counts)
+    kept = tuple(levels[i] for i in there)
+    if len(kept) < len(levels):
+        place = np.zeros(len(levels), np.int16)
+        place[there] = np.arange(len(there))
+        codes = place[codes]
     if name == "posts_7":
-        return Factor(name, tuple(kept), place[codes], np.log2(1.0 + np.asarray(kept, float)).reshape(-1, 1))
-    return Factor.of_levels(name, kept, place[codes])
+        return Factor(name, kept, codes, np.log2(1.0 + np.asarray(kept, float)).reshape(-1, 1))
+    return Factor.of_levels(name, kept, codes, counts[there])

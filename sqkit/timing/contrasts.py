@@ -76,11 +76,10 @@ class Effect:
         return int(t.argmax())
 
 
-def _spread_of(fit: Fit, code: np.ndarray, n: int, levels: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
+def _spread_of(table: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return how many clusters each level has, and how many if counted by how evenly they carry what is expected."""
-    table = np.bincount(code * np.int32(size) + levels, fit.mu, n * size).reshape(n, size)
     squares = (table**2).sum(0)
-    even = np.divide(table.sum(0) ** 2, squares, out=np.zeros(size), where=squares > 0)
+    even = np.divide(table.sum(0) ** 2, squares, out=np.zeros(len(squares)), where=squares > 0)
     return (table > 0).sum(0), even
 
 
@@ -96,17 +95,18 @@ def effect(fit: Fit, name: str, seed: int) -> Effect:
         Of the draws that make the intervals hold together; derived from stable text.
     """
     f, span = fit.cells.factor(name), fit.span(name)
-    size, c = len(f.levels), fit.cells
+    size = len(f.levels)
     basis = np.zeros((size, len(fit.beta)))
     basis[:, span] = f.basis
     own = basis @ fit.beta
-    seen, posts = _spread_of(fit, c.post, c.n_posts, f.codes, size)
-    _, groups = _spread_of(fit, c.group, c.n_groups, f.codes, size)
+    of_level = np.eye(size)[fit.levels[name]]  # cells x levels
+    seen, posts = _spread_of(fit.by_post_cell @ of_level)
+    _, groups = _spread_of(fit.by_group_cell @ of_level)
     known = np.array([level not in ("", -1) for level in f.levels])
-    compared = known & (seen >= FEWEST_POSTS) & (np.bincount(f.codes, c.y, size) >= FEWEST_POSTS) & (posts >= FEWEST_EFFECTIVE)
+    compared = known & (seen >= FEWEST_POSTS) & (fit.responders @ of_level >= FEWEST_POSTS) & (posts >= FEWEST_EFFECTIVE)
     if not fit.is_within:  # levels of groups, not of posts
         compared &= groups >= FEWEST_GROUPS
-    weight = np.bincount(f.codes, c.m, size)
+    weight = fit.exposure @ of_level
     share = np.where(compared, weight, 0) * np.exp(own)
     total = share.sum()
     if not compared.any() or name in fit.aliased:

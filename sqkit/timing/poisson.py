@@ -3,14 +3,13 @@
 With rows ``i`` in groups ``g``, columns ``x_i`` and ``mu_i = m_i exp(a_g + x_i b)``, the baselines are profiled out exactly:
 ``exp(a_g) = sum y / sum m exp(x b)`` over the group's rows, which is the maximum-likelihood fit with a dummy per group (the Poisson
 model has no incidental-parameter bias in them). Newton's step needs ``H = sum mu x x' - sum_g h_g h_g' / mu_g``,
-``h_g = sum_(i in g) mu_i x_i``. Since columns are made of factors, ``h_g`` is a table of sums by group and level, and the first sum is
-over cells.
+``h_g = sum_(i in g) mu_i x_i``. Rows of a cell share their columns, so tables of sums by group and cell say all that a step needs.
 
-The covariance needs no more than sums: with ``r = y - mu`` and ``z_i = x_i - h_g / mu_g``,
+The covariance needs no more than such tables: with ``r = y - mu`` and ``z_i = x_i - h_g / mu_g``,
 
-* by group, ``S_g = sum_(i in g) z_i r_i = sum_(i in g) x_i r_i`` (residuals of a group add up to zero): sums by group and level;
-* by post, ``S_p = sum_(i in p) x_i r_i - sum_g R_pg h_g / mu_g``: sums by post and level, and the residuals by post and group;
-* by row, ``sum r^2 z z'``: sums of squares by cell and by group and level.
+* by group, ``S_g = sum_(i in g) z_i r_i = sum_(i in g) x_i r_i`` (residuals of a group add up to zero): sums by group and cell;
+* by post, ``S_p = sum_(i in p) x_i r_i - sum_g R_pg h_g / mu_g``: sums by post and cell, and the residuals by post and group;
+* by row, ``sum r^2 z z'``: sums of squares by group and cell.
 
 ``V = H^-1 (sum S_g S_g' + sum S_p S_p' - sum_i s_i s_i') H^-1`` (Cameron, Gelbach and Miller 2011), each part with its n / (n - 1).
 A post's score is scaled by ``(1 - h_p)^(-1/2)``, with ``h_p`` its share of the information (after Bell and McCaffrey 2002), because some
@@ -53,6 +52,10 @@ class Fit:
         Which baseline each row has: its group's, or the one of all rows.
     is_within : bool
         Whether baselines are the groups', so that levels are compared within groups; else between groups.
+    cell
+        The cell of each row.
+    levels, x, responders, exposure
+        By cell: its level of each factor, its model columns, and sums of ``y`` and ``m``.
     bread : ndarray
         Inverse information over all columns; 0 for columns left out.
     """
@@ -66,7 +69,10 @@ class Fit:
     n_base: int
     is_within: bool
     cell: np.ndarray
+    levels: dict[str, np.ndarray]
     x: np.ndarray
+    responders: np.ndarray
+    exposure: np.ndarray
     kept: np.ndarray
     bread: np.ndarray
     centres: np.ndarray
@@ -87,45 +93,50 @@ class Fit:
         n = int(some.sum()) - len(self.kept) - int((np.bincount(self.base, self.cells.y, self.n_base) > 0).sum())
         return float((self.residual[some] ** 2 / self.mu[some]).sum() / n) if n > 0 else float("nan")
 
-    def _influence(self, code: np.ndarray, n: int) -> np.ndarray:
-        from scipy import sparse
+    @cached_property
+    def by_post_cell(self) -> np.ndarray:
+        """Fitted counts by post and cell."""
+        return _table(self.cells.post, self.cells.n_posts, self.cell, len(self.x), self.mu)
 
+    @cached_property
+    def by_group_cell(self) -> np.ndarray:
+        """Fitted counts by group and cell."""
+        return _table(self.cells.group, self.cells.n_groups, self.cell, len(self.x), self.mu)
+
+    def _influence(self, code: np.ndarray, n: int) -> np.ndarray:
+        sums = _table(code, n, self.cell, len(self.x), self.residual)
+        columns, centres = self.x @ self.bread, self.centres @ self.bread
         if self.n_base == 1:
-            centred = np.outer(np.bincount(code, self.residual, n), self.centres[0])
-        elif code is self.base:
-            centred = 0.0  # residuals of a group add up to zero
-        else:
-            centred = sparse.coo_matrix((self.residual, (code, self.base)), shape=(n, self.n_base)).tocsr() @ self.centres
-        return (_tables(self.cells, code, n, self.residual) - centred) @ self.bread
+            return sums @ (columns - centres)
+        if code is self.base:
+            return sums @ columns  # residuals of a group add up to zero
+        return sums @ columns - _table(code, n, self.base, self.n_base, self.residual) @ centres
 
     @cached_property
     def by_group(self) -> np.ndarray:
         """Influence of each group on the coefficients, scaled for its leverage where groups are compared."""
         influence = self._influence(self.cells.group, self.cells.n_groups)
-        return influence if self.is_within else influence / self._kept_share(self.cells.group, self.cells.n_groups)
+        return influence if self.is_within else influence / self._kept_share(self.by_group_cell)
 
-    def _kept_share(self, code: np.ndarray, n: int) -> np.ndarray:
+    def _kept_share(self, fitted: np.ndarray) -> np.ndarray:
         """Return, by cluster, the square root of the share of a residual that the fit leaves."""
-        away = self.x - np.average(self.centres, axis=0, weights=np.bincount(self.base, self.mu, self.n_base))
+        weights = self.by_group_cell.sum(1) if self.is_within else None
+        away = self.x - np.average(self.centres, axis=0, weights=weights)
         share = np.einsum("ij,ij->i", away @ self.bread, away)  # information of one expected responder, by cell
-        h = np.bincount(code, self.mu * share[self.cell], n)
-        return np.sqrt(1 - np.clip(h, 0, MOST_LEVERAGE))[:, None]
+        return np.sqrt(1 - np.clip(fitted @ share, 0, MOST_LEVERAGE))[:, None]
 
     @cached_property
     def by_post(self) -> np.ndarray:
         """Influence of each post on the coefficients, scaled for its leverage."""
-        influence = self._influence(self.cells.post, self.cells.n_posts)
-        return influence / self._kept_share(self.cells.post, self.cells.n_posts)
+        return self._influence(self.cells.post, self.cells.n_posts) / self._kept_share(self.by_post_cell)
 
     @cached_property
     def rows(self) -> np.ndarray:
         """Covariance as if rows were independent."""
-        squares = self.residual**2
-        by_cell = np.bincount(self.cell, squares, len(self.x))
-        inner = (self.x * by_cell[:, None]).T @ self.x
-        tables = _tables(self.cells, self.base, self.n_base, squares) if self.n_base > 1 else (by_cell @ self.x)[None]
-        cross = tables.T @ self.centres
-        own = (self.centres * np.bincount(self.base, squares, self.n_base)[:, None]).T @ self.centres
+        squares = _table(self.base, self.n_base, self.cell, len(self.x), self.residual**2)
+        inner = (self.x * squares.sum(0)[:, None]).T @ self.x
+        cross = (squares @ self.x).T @ self.centres
+        own = (self.centres * squares.sum(1)[:, None]).T @ self.centres
         return self.bread @ (inner - cross - cross.T + own) @ self.bread
 
     @cached_property
@@ -161,14 +172,20 @@ class Fit:
         return both
 
 
-def _tables(cells: Cells, code: np.ndarray, n: int, weight: np.ndarray) -> np.ndarray:
-    """Return sums of ``weight * x`` by cluster: sums by cluster and level, times the columns of the levels."""
-    parts = []
-    for f in cells.factors:
-        size = len(f.levels)
-        sums = np.bincount(code * np.int32(size) + f.codes, weight, n * size).reshape(n, size)
-        parts.append(sums @ f.basis)
-    return np.hstack(parts) if parts else np.zeros((n, 0))
+def _table(code: np.ndarray, n: int, cell: np.ndarray, n_cells: int, weight: np.ndarray) -> np.ndarray:
+    """Return sums by cluster and cell, as a sparse array where a full one would be larger than the rows.
+
+    Rows next to each other of one cluster and cell, as those of a post are, are added up first.
+    """
+    if n * n_cells <= len(weight):
+        pair = code.astype(np.intp)
+        pair *= n_cells
+        pair += cell
+        return np.bincount(pair, weight, n * n_cells).reshape(n, n_cells)
+    from scipy.sparse import coo_array
+
+    starts = np.flatnonzero(np.append(True, (code[1:] != code[:-1]) | (cell[1:] != cell[:-1])))
+    return coo_array((np.add.reduceat(weight, starts), (code[starts], cell[starts])), shape=(n, n_cells))
 
 
 def fit(cells: Cells, *, by_group: bool = True) -> Fit:
@@ -182,24 +199,20 @@ def fit(cells: Cells, *, by_group: bool = True) -> Fit:
     by_group : bool
         One baseline per group (so that which groups got which hours cannot matter), or one for all rows.
     """
-    cell, x, spans = cells.matrix()
+    cell, levels, x, spans = cells.matrix()
     base, n_base = (cells.group, cells.n_groups) if by_group else (np.zeros(len(cells.y), np.int32), 1)
     answered = np.bincount(cell, cells.y, len(x))
     by_base = np.bincount(base, cells.y, n_base)
-    # with one baseline the cells are rows enough
-    m, at, own = (
-        (cells.m, cell, base) if by_group else (np.bincount(cell, cells.m, len(x)), slice(None), np.zeros(len(x), np.int32))
-    )
+    exposure = _table(base, n_base, cell, len(x), cells.m)
     beta, kept, largest, is_flat = np.zeros(x.shape[1]), None, np.inf, False
     for _ in range(MOST_STEPS):
-        mu = m * np.exp(x @ beta)[at]
-        expected = np.bincount(own, mu, n_base)
+        rate = np.exp(x @ beta)
+        expected = exposure @ rate
         level = np.divide(by_base, expected, out=np.zeros(n_base), where=expected > 0)
         if largest < LAST_STEP:
             break
-        mu *= level[own]
-        fitted = np.bincount(cell, mu, len(x)) if by_group else mu
-        sums = _tables(cells, base, n_base, mu) if by_group else (fitted @ x)[None]
+        fitted = rate * (level @ exposure)
+        sums = level[:, None] * (exposure @ (rate[:, None] * x))
         centres = np.divide(sums, by_base[:, None], out=np.zeros_like(sums), where=by_base[:, None] > 0)
         information = (x * fitted[:, None]).T @ x - sums.T @ centres
         if kept is None:
@@ -214,15 +227,16 @@ def fit(cells: Cells, *, by_group: bool = True) -> Fit:
         step[kept] = np.linalg.solve(part, (x.T @ (answered - fitted))[kept])
         largest = np.abs(step).max(initial=0)
         beta += step * min(1.0, 2.0 / largest) if largest else 0.0
-    mu = cells.m * np.exp(x @ beta)[cell]
-    mu *= level[base]
+    mu = cells.m * np.exp(x @ beta)[cell] * level[base]
     bread = np.zeros_like(information)
     bread[np.ix_(kept, kept)] = np.linalg.pinv(part, hermitian=True) if is_flat else np.linalg.inv(part)
     lost = np.setdiff1d(np.arange(len(beta)), kept)
     touched = set(range(len(beta))) if is_flat else set(lost) | _entangled(raw, kept, lost)
     names = [f.name for f in cells.factors]
     aliased = frozenset(n for n, s in zip(names, spans, strict=True) if touched & set(range(s.start, s.stop)))
-    return Fit(cells, beta, spans, aliased, mu, base, n_base, by_group, cell, x, kept, bread, centres)
+    return Fit(
+        cells, beta, spans, aliased, mu, base, n_base, by_group, cell, levels, x, answered, exposure.sum(0), kept, bread, centres
+    )
 
 
 def _independent(information: np.ndarray, total: np.ndarray) -> np.ndarray:

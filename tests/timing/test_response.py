@@ -43,10 +43,13 @@ def frame_of(rows: Cells) -> pd.DataFrame:
     return made.assign(**{f.name: [str(f.levels[c]) for c in f.codes] for f in rows.factors})
 
 
-def test_coefficients_and_both_cluster_errors_are_those_of_statsmodels_with_a_dummy_per_group():
+@pytest.mark.parametrize(("n_groups", "is_mixed"), [(24, False), (60, True)])  # full tables, sparse tables of rows in any order
+def test_coefficients_and_both_cluster_errors_are_those_of_statsmodels_with_a_dummy_per_group(n_groups, is_mixed):
     import statsmodels.api as sm
 
-    rows = drawn(1)
+    rows = drawn(1, n_groups)
+    if is_mixed:
+        rows = rows.where(np.random.default_rng(2).permutation(len(rows.y)))
     model = fit(rows)
     data = frame_of(rows)
     columns = [(f.levels[k], f.name) for f in rows.factors for k in range(len(f.levels)) if f.basis[k].any()]
@@ -59,7 +62,9 @@ def test_coefficients_and_both_cluster_errors_are_those_of_statsmodels_with_a_du
     assert model.mu == pytest.approx(plain.fittedvalues.to_numpy(), rel=1e-7)
     assert model.dispersion == pytest.approx(plain.pearson_chi2 / plain.df_resid, rel=1e-8)
     by_group = glm.fit(tol=1e-13, cov_type="cluster", cov_kwds={"groups": data.grp, "use_correction": False})
-    assert model.groups == pytest.approx(np.asarray(by_group.cov_params())[:k, :k] * 24 / 23, rel=1e-5, abs=1e-9)
+    assert model.groups == pytest.approx(
+        np.asarray(by_group.cov_params())[:k, :k] * n_groups / (n_groups - 1), rel=1e-5, abs=1e-9
+    )
     by_post = glm.fit(tol=1e-13, cov_type="cluster", cov_kwds={"groups": data.post, "use_correction": False})
     unscaled = model._influence(rows.post, rows.n_posts)
     assert unscaled.T @ unscaled == pytest.approx(np.asarray(by_post.cov_params())[:k, :k], rel=1e-5, abs=1e-9)
