@@ -143,7 +143,7 @@ def _cells(reading: Reading) -> pd.DataFrame:
     """Days in groups and leaving, per group, week (0 is the last) and time in the group."""
     day = f"DATE '{reading.as_of.isoformat()}'"
     bands = " ".join(f"WHEN tenure < {b} THEN {i}" for i, b in enumerate(BANDS))
-    store = "AND store_id = $store" if reading.store else ""
+    store = "WHERE store_id = $store" if reading.store else ""
     sql = f"""
     WITH weeks AS (SELECT CAST(a AS INTEGER) AS age, {day} - CAST(7 * a + 6 AS INTEGER) AS first_on,
                           {day} - CAST(7 * a AS INTEGER) AS last_on
@@ -154,7 +154,7 @@ def _cells(reading: Reading) -> pd.DataFrame:
                    + 0.5 AS days,
                CASE WHEN s.left_on <= w.last_on AND coalesce(s.quit_scene, '') <> 'removed' THEN 1 ELSE 0 END AS is_left
         FROM membership_facts AS s JOIN weeks AS w ON s.joined_on <= w.last_on AND coalesce(s.left_on, w.last_on) >= w.first_on
-        WHERE s.joined_on <= {day} {store}
+        {store}
     )
     SELECT group_id, coalesce(store_id, '') AS store_id, age, CASE {bands} ELSE {len(BANDS)} END AS band,
            CAST(sum(days) AS DOUBLE) AS days, CAST(sum(is_left) AS BIGINT) AS "left"

@@ -125,11 +125,9 @@ def _t95(df: float) -> float:
 
 def _days(reading: Reading) -> pd.DataFrame:
     """Paid orders of each day; ``adjusted`` is their logarithm without the weekday, ``apart`` that less the days around."""
-    store = "AND store_id = $store" if reading.store else ""
+    store = "WHERE store_id = $store" if reading.store else ""
     found = reading.engine.execute(
-        f"SELECT ordered_on AS on_day, count(*) AS orders FROM order_facts "
-        f"WHERE ordered_on <= DATE '{reading.as_of.isoformat()}' {store} "
-        "GROUP BY 1 ORDER BY 1",
+        f"SELECT ordered_on AS on_day, count(*) AS orders FROM order_facts {store} GROUP BY 1 ORDER BY 1",
         given(reading),
     ).df()
     if found.empty:
