@@ -7,9 +7,8 @@ what. Sources: S2.7 (capacity), S2.9 (classes), S2.10, S4.1, S4.4 (slots), S3.9 
 from __future__ import annotations
 
 import math
-from collections import defaultdict
 from dataclasses import asdict, replace
-from datetime import datetime, time, timedelta
+from datetime import timedelta
 from typing import Any
 
 import numpy as np
@@ -25,14 +24,13 @@ from sqkit.timing.schedule_model import Entry, Note, Plan
 from sqkit.timing.schedule_past import USUAL_WEEKS
 from sqkit.timing.schedule_place import Places, place
 from sqkit.timing.schedule_task import Capacity, Task, task
-from sqkit.timing.schedule_value import DRAWS, STAY_WEEKS, Pace, Worth, landing, moment, pace, windows, within, worth
-from sqkit.timing.slots import CLASSES
+from sqkit.timing.schedule_told import MONTH_WEEKS, rounded, told
+from sqkit.timing.schedule_value import DRAWS, STAY_WEEKS, Pace, Worth, landing, moment, pace, windows, worth
 
 __all__ = ["RECOVERY", "BrokenPlanError", "make", "schedule"]
 
 RECOVERY = 0.5  # of the usual posts, for a group in a leave wave
 SOP_WEEK = 7.0  # posts a week where none was ever sent: one a day
-MONTH_WEEKS = 30.4375 / 7
 
 
 class BrokenPlanError(SqkitError):
@@ -126,10 +124,10 @@ def make(asked: Task, share: float | None = None, posts_week: float | None = Non
     if not places.rows:
         n = int(places.accepted.sum())
         return _without(plan, "no_room" if places.shares.sum() else "closed", **({"accepted": n} if n else {}))
-    entries, figures = _told(asked, known, places, lands, hours, classes, rng)
+    entries, figures, day = told(asked, known, places, hours, classes, rng)
     placed = {r.group for r in places.rows}
     without = [(g, places.why_not(i)) for i, g in enumerate(asked.groups.group_id) if i not in placed]
-    notes = [*asked.notes, *_notes(asked, known, chosen, float(share), places, posts_week, figures["detectable"])]
+    notes = [*asked.notes, *_notes(asked, known, chosen, float(share), places, posts_week, figures["detectable"], day)]
     plan = replace(
         plan, entries=entries, figures=figures, notes=tuple(notes), left_out=tuple(sorted([*asked.left_out, *without])),
         rules=plan.rules | {"share": round(float(share), 4), "windows": {s: [_clock(a), _clock(b)] for s, (a, b) in spans.items()}},
@@ -183,123 +181,6 @@ def _per_week(asked: Task, chosen: Pace, posts_week: float | None) -> np.ndarray
     return np.where(asked.groups.is_recovering.to_numpy(bool), slow, made)
 
 
-def _told(asked: Task, known: Worth, places: Places, lands, hours, classes, rng) -> tuple[tuple[Entry, ...], dict[str, Any]]:
-    """Return entries with their expectation, and the plan against the usual rhythm, by paired draws of the same beliefs.
-
-    Accepted posts count in the pace; of the habit, only what they leave is compared. The plan's total, not the habit's, also scatters as
-    past weeks did around the model, so the difference holds what the model misses.
-    """
-    groups = asked.groups
-    size, heads = (groups.weight * groups.rate).to_numpy(float), groups.n_members.to_numpy(float)
-    names, operator_of = groups.group_id.astype(str).tolist(), groups.operator.astype(str).tolist()
-    weeks = len(places.days) / 7
-    held = places.accepted.sum(1) / weeks
-    planned = np.bincount([r.group for r in places.rows], minlength=len(groups)) / weeks + held
-    usual = groups.per_week.to_numpy(float)
-    grown = np.log2(np.maximum(planned, 1 / weeks) / np.where(usual > 0, usual, np.maximum(planned, 1 / weeks)))
-    slope = rng.normal(*known.fatigue, DRAWS)
-    weekdays = known.weekday.draws(DRAWS, rng)
-    of_slot = hours @ lands.T
-    fixed = {
-        (a.weekday, a.slot, a.content_class): within(a.minute, places.spans[a.slot])
-        for a in asked.appointments
-        if a.slot in places.spans
-    }
-    cells: dict[tuple, list] = defaultdict(list)
-    for r in places.rows:
-        slot, minute = places.open[r.slot].id, places.minutes[places.open[r.slot].id]
-        if r.reason == "appointment":
-            minute = fixed[places.days[r.day].isoweekday(), slot, CLASSES[r.content_class]]
-        cells[r.day, minute, r.slot, r.content_class, r.is_exploration, r.chance, r.reason].append(r.group)
-    entries, total, counter, drawn = [], np.zeros(DRAWS), defaultdict(int), np.zeros(len(places.open))
-    given_up = np.zeros(DRAWS)
-    for key in sorted(cells):
-        (d, minute, s, c, is_exploration, chance, reason), members = key, sorted(cells[key])
-        day, slot = places.days[d], places.open[s].id
-        weight = float(size[members].sum())
-        level = float((size[members] * grown[members]).sum()) / weight if weight > 0 else 0.0
-        of_moment = hours @ landing(minute, asked.delays) if reason == "appointment" else of_slot[:, s]
-        values = weight * np.exp(of_moment + weekdays[:, day.weekday()] + classes[:, c] + slope * level)
-        total += values
-        drawn[s] += float(values.mean()) if is_exploration else 0.0
-        if reason == "appointment":
-            best = int(np.where(places.allowed[c] & places.on[d], places.slot_worth, -np.inf).argmax())
-            given_up += values * (np.exp(of_slot[:, best] - of_moment) - 1)
-        counter[day, slot] += 1
-        operators: dict[str, int] = defaultdict(int)
-        for g in members:
-            operators[operator_of[g]] += 1
-        low, high = np.quantile(values, [0.025, 0.975]) if weight == weight else (math.nan, math.nan)
-        entries.append(
-            Entry(
-                f"{day}-{slot}-{counter[day, slot]}",
-                day,
-                datetime.combine(day, time(minute // 60, minute % 60)),
-                slot,
-                CLASSES[c],
-                tuple(sorted(names[g] for g in members)),
-                is_exploration,
-                chance,
-                tuple(sorted(operators.items())),
-                int(heads[members].sum()),
-                _r(values.mean()),
-                _r(low),
-                _r(high),
-                reason,
-            )  # fmt: skip
-        )
-    habit = _habit(asked, hours, classes, weekdays) * float((size * np.maximum(usual - held, 0.0)).sum()) * weeks
-    if np.isfinite(asked.scatter):
-        total = total * np.exp(rng.normal(0.0, asked.scatter / math.sqrt(weeks), DRAWS))
-    figures = {"plan": _three(total), "habit": _three(habit), "difference": _three(total - habit)}
-    if known.hour.matters and any(r.reason == "appointment" for r in places.rows):
-        figures["appointments"] = _three(given_up)
-    power = (
-        np.clip(rng.normal(asked.leave_power, asked.leave_error, DRAWS), 0.0, 3.0)
-        if np.isfinite(asked.leave_power)
-        else np.full(DRAWS, np.nan)
-    )
-    leaving = asked.leave_rate * weeks * (np.exp(np.multiply.outer(power, grown * math.log(2))) - 1) @ heads
-    figures["leaving"] = _three(leaving)
-    figures["posts_week"] = (_r(np.average(planned, weights=heads)), _r(np.average(usual, weights=heads)), math.nan)
-    over = MONTH_WEEKS / weeks if asked.horizon == "week" else 1.0
-    now = asked.seen.curves["hour"].detectable if asked.seen and "hour" in asked.seen.curves else math.nan
-    dispersion = asked.seen.dispersion if asked.seen else math.nan
-    figures["detectable"] = (
-        _r(explore.detectable(drawn.sum() * over, drawn / (drawn.sum() or 1.0), dispersion)),
-        _r(now),
-        math.nan,
-    )
-    return tuple(entries), figures
-
-
-def _habit(asked: Task, hours, classes, weekdays) -> np.ndarray:
-    """Return by draw the mean multiple of response over the weekdays, hours and classes that were usual."""
-    if not len(asked.usual):
-        return np.full(DRAWS, np.nan if asked.seen is None else 1.0)
-    n = asked.usual.n.to_numpy(float)
-    made = np.zeros(DRAWS)
-    at = (
-        asked.usual.weekday.astype(int) - 1,
-        asked.usual.hour.astype(int),
-        [CLASSES.index(c) for c in asked.usual.content_class],
-    )
-    for weekday, hour, c, count in zip(*at, n, strict=True):
-        made += count * np.exp(weekdays[:, weekday] + hours[:, hour] + classes[:, c])
-    return made / n.sum()
-
-
-def _r(value: float) -> float:
-    return round(float(value), 6)
-
-
-def _three(draws: np.ndarray) -> tuple[float, float, float]:
-    if not np.isfinite(draws).all():
-        return (math.nan,) * 3
-    low, high = np.quantile(draws, [0.025, 0.975])
-    return _r(draws.mean()), _r(low), _r(high)
-
-
 def _notes(
     asked: Task,
     known: Worth,
@@ -308,15 +189,16 @@ def _notes(
     places: Places,
     posts_week: float | None,
     found: tuple[float, float, float],
+    day: str,
 ) -> list[Note]:
     """Return what shaped the plan, in the order of the page."""
     capacity, made, rows = asked.capacity, [], places.rows
     made.append(Note(f"hour_{'matters' if known.hour.matters else 'usual'}"))
     facts = {k: _fact(getattr(chosen, k)) for k in ("per_week", "usual", "gain", "low", "high")}
     if posts_week is not None:
-        made.append(Note("pace_asked", {"per_week": _r(posts_week), "usual": _r(chosen.usual)}))
+        made.append(Note("pace_asked", {"per_week": rounded(posts_week), "usual": rounded(chosen.usual)}))
     else:
-        more = {"at_edge": chosen.at_edge, "planned": _r(chosen.usual)} if chosen.reason == "more" else {}
+        more = {"at_edge": chosen.at_edge, "planned": rounded(chosen.usual)} if chosen.reason == "more" else {}
         weeks = STAY_WEEKS if chosen.reason != "unknown" else USUAL_WEEKS
         made.append(Note(f"pace_{chosen.reason}", facts | {"weeks": weeks} | more))
     slow = [str(g) for g in asked.groups.group_id[asked.groups.is_recovering.astype(bool)]]
@@ -329,10 +211,16 @@ def _notes(
     kept = sum(r.reason == "appointment" for r in rows)
     if kept:
         made.append(Note("appointments", {"n": kept, "of": len(rows)}))
+    if day:
+        made.append(Note("appointment_day", dict(zip(("weekday", "slot", "content_class", "to"), day.split(), strict=True))))
+    contents = len({(r.day, places.minute(r), r.content_class) for r in rows})
+    made.append(Note("contents", {"n": contents}))
+    if places.wanted.sum() > len(rows):
+        made.append(Note("short", {"n": len(rows), "of": int(places.wanted.sum())}))
     drawn = sum(r.is_exploration for r in rows)
     made.append(
         Note("exploration", {
-            "n": drawn, "of": len(rows), "share": _r(drawn / len(rows)), "asked": _r(share),
+            "n": drawn, "of": len(rows), "share": rounded(drawn / len(rows)), "asked": rounded(share),
             "detectable": _fact(found[0]), "aim": explore.AIM,
         })
     )  # fmt: skip
@@ -345,4 +233,4 @@ def _notes(
 
 
 def _fact(value: float) -> float | None:
-    return _r(value) if math.isfinite(value) else None
+    return rounded(value) if math.isfinite(value) else None

@@ -36,7 +36,7 @@ def violations(
     late : float
         Minutes that a post must be planned before contact hours end.
     limits : dict
-        ``groups``, ``per_slot``, ``per_day``, ``per_group_day``, ``product_share``.
+        ``groups``, ``per_slot``, ``per_day``, ``per_group_day``, ``product_share``, ``gap`` (minutes).
     operators : dict of str to str
         Group to operator, of the groups that may be planned.
     taken : collection of (group, day, slot)
@@ -47,6 +47,7 @@ def violations(
     for group, day, n in history:
         by_day[group, day] += n
     planned: Counter[tuple[str, date]] = Counter()
+    moments: dict[tuple[str, date], list[datetime]] = {}
     places: Counter[tuple[str, date, str]] = Counter((g, d, s) for g, d, s in taken)
     loads: Counter[tuple[str, date, str]] = Counter()
     weeks: dict[tuple[str, date], Counter[str]] = {}
@@ -65,12 +66,18 @@ def violations(
                 found.append(f"{e.post_key}: group {g} is not to be planned")
                 continue
             planned[g, e.on_day] += 1
+            moments.setdefault((g, e.on_day), []).append(e.at)
             places[g, e.on_day, e.slot] += 1
             loads[operators[g], e.on_day, e.slot] += 1
             weeks.setdefault((g, e.on_day - timedelta(e.on_day.weekday())), Counter())[e.content_class] += 1
     for (g, d, s), n in sorted(places.items()):
         if n > 1 and (g, d) in planned:
             found.append(f"group {g} gets {n} posts on {d} in {s}")
+    for (g, d), times in sorted(moments.items()):
+        times.sort()
+        least = min((b - a for a, b in zip(times, times[1:], strict=False)), default=timedelta.max)
+        if least < timedelta(minutes=limits["gap"]):
+            found.append(f"group {g} gets two posts within {least.seconds // 60} minutes on {d}")
     accepted = Counter((g, d) for g, d, _ in taken)
     totals: dict[tuple[str, date, date], int] = {}
     for (g, day), n in sorted(planned.items()):

@@ -62,6 +62,7 @@ class Capacity:
     per_day: int = 150
     per_group_day: int = 2
     product_share: float = 0.5
+    gap: int = 90  # minutes between two posts to a group, three half-lives of a post that nobody answers any more
 
 
 @dataclass(frozen=True)

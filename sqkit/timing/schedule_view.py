@@ -29,7 +29,7 @@ from sqkit.labels import (
 )
 from sqkit.reading import Reading
 from sqkit.timing.schedule_model import Entry, Note, Plan
-from sqkit.timing.slots import appointments, entry_name, slots
+from sqkit.timing.slots import CLASSES, appointments, entry_name, slots, span
 
 __all__ = [
     "COLUMNS", "LOAD_COLUMNS", "METRICS", "MOST_ROWS", "contents", "entry_rows", "findings", "headline", "load_rows", "notes", "picture",
@@ -40,7 +40,7 @@ METRICS = ("schedule_posts", "schedule_responders", "schedule_share", "schedule_
 COLUMNS = {key: f"schedule_col_{key}" for key in ("day", "time", "slot", "content", "groups", "drawn", "responders")}
 LOAD_COLUMNS = {key: f"schedule_col_{key}" for key in ("operator", "posts", "most")}
 MOST_ROWS = 40  # on the page; the sheet has all of them
-MEANS = ("hour_matters", "hour_usual", "appointments", "exploration", "described")
+MEANS = ("hour_matters", "hour_usual", "appointments", "appointment_day", "contents", "exploration", "described")
 EMPTY = ("undated", "no_groups", "all_held_out", "closed", "no_capacity", "no_room")
 # How a fact of a note is written: metric and display; what is not listed is a constant of the method.
 FACTS = {
@@ -65,6 +65,10 @@ def _when(plan: Plan, lang: Lang) -> Text:
 def _class(content_class: str, lang: Lang) -> Text:
     key = f"timing_content_class_{content_class}"
     return phrase(key, lang) if key in phrases() else name(content_class)
+
+
+def _responders(value: float, lang: Lang) -> Text:
+    return number(value, "schedule_responders", "count", lang)
 
 
 def _n(value: float, lang: Lang, metric: str = "schedule_posts") -> Text:
@@ -95,9 +99,12 @@ def title(plan: Plan, lang: Lang) -> Text:
     value, low, high = plan.figures.get("difference", (math.nan,) * 3)
     if not math.isfinite(value):
         return phrase("schedule_title_untold", lang)
+    habit = plan.figures["habit"][0]
     told = {
-        "value": number(abs(value), "schedule_responders", "count", lang),
-        "interval": interval(low, high, "schedule_responders", "count", lang),
+        "plan": _responders(plan.figures["plan"][0], lang),
+        "value": _responders(abs(value), lang),
+        "share": number(abs(value) / habit, "schedule_responders", "share", lang) if habit > 0 else raw("–"),
+        "interval": interval(*((low, high) if value >= 0 else (-high, -low)), "schedule_responders", "count", lang),
     }
     key = "more" if low > 0 else "less" if high < 0 else "same"
     return phrase(f"schedule_title_{key}", lang, **told)
@@ -132,9 +139,12 @@ def picture(plan: Plan, lang: Lang) -> pd.DataFrame:
             found = cells.get((on_day, slot.id))
             text = ""
             if found:
-                text = f"{_class(found.most_common(1)[0][0], lang).plain}\n{plain_number(sum(found.values()), 'count', lang)}"
-            shade = sum(found.values()) / most if found else math.nan
-            column = phrase("schedule_slot", lang, first=fixed(slot.first), until=fixed(slot.until)).plain
+                first, n = found.most_common(1)[0]
+                rest = found.total() - n
+                text = f"{_class(first, lang).plain}\n{plain_number(n, 'count', lang)}"
+                text += f" +{plain_number(rest, 'count', lang)}" if rest else ""
+            shade = found.total() / most if found else math.nan
+            column = span(slot.first, slot.until).replace("–", "–\n")
             rows.append({"row": label.plain, "column": column, "shade": shade, "text": text})
     return pd.DataFrame(rows, columns=["row", "column", "shade", "text"])
 
@@ -159,13 +169,11 @@ def contents(plan: Plan) -> list[list[Entry]]:
 
 
 def entry_rows(plan: Plan, lang: Lang, most: int = MOST_ROWS) -> list[dict[str, Text]]:
-    """Return one row per planned content, by moment (:data:`COLUMNS`), `most` of them; bounds of its parts are added up."""
+    """Return one row per planned content, by moment (:data:`COLUMNS`), `most` of them."""
     made = []
     for parts in contents(plan)[:most]:
         first, drawn = parts[0], _sends([e for e in parts if e.is_exploration])
-        value, low, high = (sum(getattr(e, key) for e in parts) for key in ("responders", "low", "high"))
-        told = interval(low, high, "schedule_responders", "count", lang)
-        shown = number(value, "schedule_responders", "count", lang)
+        value = sum(e.responders for e in parts)
         made.append(
             {
                 "day": day(first.on_day, lang),
@@ -174,7 +182,7 @@ def entry_rows(plan: Plan, lang: Lang, most: int = MOST_ROWS) -> list[dict[str, 
                 "content": _class(first.content_class, lang),
                 "groups": _n(_sends(parts), lang),
                 "drawn": _n(drawn, lang) if drawn else raw("–"),
-                "responders": phrase("value_interval", lang, value=shown, interval=told) if math.isfinite(value) else raw("–"),
+                "responders": _responders(value, lang) if math.isfinite(value) else raw("–"),
             }
         )
     return made
@@ -212,9 +220,13 @@ def _fact(note: Note, key: str, value: object, lang: Lang) -> Text:
 def _told(plan: Plan, note: Note, lang: Lang) -> Text | None:
     if note.id in EMPTY:
         return None
+    if note.id == "appointment_day":
+        return _appointment_day(plan, note, lang)
     told = {key: _fact(note, key, value, lang) for key, value in note.facts.items() if value is not None}
     if note.id == "appointments":
         return _appointments(plan, told, lang)
+    if note.id == "exploration":
+        return _with_figure(plan, "exploration", told, lang)
     key = f"schedule_note_{note.id}"
     if note.id == "described" and note.facts.get("scatter") is None:
         key = "schedule_note_described_short"
@@ -236,14 +248,56 @@ def _appointments(plan: Plan, told: dict[str, Text], lang: Lang) -> Text:
         if (one.weekday, one.slot, one.content_class) in there
     ]
     told |= {"names": join(names, lang)}
-    value, low, high = plan.figures.get("appointments", (math.nan,) * 3)
+    return _with_figure(plan, "appointments", told, lang)
+
+
+def _appointment_day(plan: Plan, note: Note, lang: Lang) -> Text | None:
+    """Return which appointment a better weekday would help most."""
+    place = (note.facts["weekday"], note.facts["slot"], note.facts["content_class"])
+    one = next((a for a in appointments() if (str(a.weekday), a.slot, a.content_class) == place), None)
+    if one is None:
+        return None
+    told = {"name": constants(getattr(one, lang)), "to": phrase(f"timing_day_{note.facts['to']}", lang)}
+    return _with_figure(plan, "appointment_day", told, lang)
+
+
+def _with_figure(plan: Plan, key: str, told: dict[str, Text], lang: Lang) -> Text:
+    value, low, high = plan.figures.get(key, (math.nan,) * 3)
     if not math.isfinite(value):
-        return phrase("schedule_note_appointments", lang, **told)
-    told |= {
-        "cost": number(value, "schedule_responders", "count", lang),
-        "interval": interval(low, high, "schedule_responders", "count", lang),
-    }
-    return phrase("schedule_note_appointments_cost", lang, **told)
+        return phrase(f"schedule_note_{key}", lang, **told)
+    told |= {"cost": _responders(value, lang), "interval": interval(low, high, "schedule_responders", "count", lang)}
+    return phrase(f"schedule_note_{key}_cost", lang, **told)
+
+
+def _parts(plan: Plan, lang: Lang) -> Text | None:
+    """Return what of the difference comes from hours and days, classes, and the number of posts."""
+    told = []
+    for key in ("time", "class", "pace"):
+        value, low, high = plan.figures.get(f"part_{key}", (math.nan,) * 3)
+        if not math.isfinite(value):
+            return None
+        told.append(
+            phrase(
+                f"schedule_part_{key}",
+                lang,
+                value=_responders(value, lang),
+                low=_responders(low, lang),
+                high=_responders(high, lang),
+            )
+        )
+    return phrase("schedule_parts", lang, parts=join(told, lang))
+
+
+def _mix(plan: Plan, lang: Lang) -> Text | None:
+    """Return the classes' usual and planned shares."""
+    told = []
+    for c in CLASSES:
+        planned, usual, _ = plan.figures.get(f"class_{c}", (math.nan,) * 3)
+        if not math.isfinite(usual) or not math.isfinite(planned):
+            return None
+        shares = (number(v, "schedule_share", "share", lang) for v in (usual, planned))
+        told.append(phrase("schedule_mix_part", lang, name=_class(c, lang), usual=next(shares), planned=next(shares)))
+    return phrase("schedule_mix", lang, parts=join(told, lang))
 
 
 def notes(plan: Plan, lang: Lang) -> list[Text]:
@@ -251,7 +305,7 @@ def notes(plan: Plan, lang: Lang) -> list[Text]:
     if not plan.entries:
         return []
     told = {note.id: _told(plan, note, lang) for note in plan.notes if note.id in MEANS}
-    made = [*told.values(), _pace(plan, lang), _leaving(plan, lang), _next(plan, lang)]
+    made = [_parts(plan, lang), *told.values(), _mix(plan, lang), _pace(plan, lang), _leaving(plan, lang), _next(plan, lang)]
     return [sentence(text, lang) for text in made if text is not None]
 
 
@@ -302,7 +356,7 @@ def _leaving(plan: Plan, lang: Lang) -> Text | None:
         return None
     told = {
         "value": number(abs(value), "schedule_leaving", "count", lang),
-        "interval": interval(low, high, "schedule_leaving", "count", lang),
+        "interval": interval(*((low, high) if high >= 0 else (-high, -low)), "schedule_leaving", "count", lang),
     }
     return phrase(f"schedule_leaving_{'less' if high < 0 else 'more' if low > 0 else 'same'}", lang, **told)
 

@@ -18,7 +18,7 @@ from sqkit.policy import policy
 from sqkit.reading import read
 from sqkit.timing.schedule import check, schedule
 from sqkit.timing.schedule_task import Capacity, horizon_days, task
-from sqkit.timing.slots import appointments, entry_name, read_appointments, slots
+from sqkit.timing.slots import CLASSES, appointments, entry_name, read_appointments, slots
 
 
 @pytest.fixture(scope="module")
@@ -157,3 +157,24 @@ def test_real_sources_without_days_or_groups_give_no_calendar(source, why, store
     present(store_home, source)
     plan = schedule(read(source))
     assert not plan.entries and ids(plan)[0] == why
+
+
+def test_what_is_gained_is_split_into_number_hours_and_classes(reading):
+    figures = schedule(reading).figures
+    parts = [figures[f"part_{k}"][0] for k in ("pace", "time", "class")]
+    total, _, _ = figures["difference"]
+    scatter = 0.02 * figures["plan"][0]  # the plan's total scatters, its parts do not
+    assert sum(parts) == pytest.approx(total, abs=scatter) and all(abs(p) > 0 for p in parts)
+    shares = [figures[f"class_{c}"] for c in CLASSES]
+    assert sum(s[0] for s in shares) == pytest.approx(1, abs=1e-4) and sum(s[1] for s in shares) == pytest.approx(1, abs=1e-4)
+    assert all(planned > 0 for planned, usual, _ in shares if usual > 0.05)
+
+
+def test_posts_of_a_group_on_a_day_keep_their_distance(reading):
+    plan = schedule(reading, posts_week=12, rules=caps((date(1900, 1, 1), {"day": 2})))
+    at = {}
+    for e in plan.entries:
+        for g in e.group_ids:
+            at.setdefault((g, e.on_day), []).append(e.at)
+    twice = [sorted(times) for times in at.values() if len(times) == 2]
+    assert len(twice) > 20 and min((b - a).seconds for a, b in twice) >= 90 * 60

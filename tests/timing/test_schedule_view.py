@@ -104,11 +104,13 @@ def test_headline_picture_and_tables_count_sends(lang):
 
 @pytest.mark.parametrize(
     ("low", "high", "word"),
-    [(2.0, 12.0, "more"), (-12.0, -2.0, "fewer"), (-1.0, 9.0, "Not distinguishable"), (math.nan, math.nan, "No data")],
+    [(2.0, 12.0, "more"), (-12.0, -2.0, "fewer"), (-1.0, 9.0, "not distinguishable"), (math.nan, math.nan, "No data")],
 )
 def test_the_title_has_every_form(low, high, word):
     value = (low + high) / 2
-    text = view.title(plan(figures={"difference": (value, low, high)}), "en").plain
+    text = view.title(
+        plan(figures={"difference": (value, low, high), "plan": (50 + value, 0, 0), "habit": (50, 0, 0)}), "en"
+    ).plain
     assert word in text and "nan" not in text
 
 
