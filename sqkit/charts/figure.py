@@ -108,7 +108,6 @@ def _prepare() -> None:
             "ytick.color": INK,
             "axes.unicode_minus": True,
             "text.parse_math": False,  # a name with dollar signs is no formula
-            "figure.constrained_layout.use": True,
             "axes.spines.top": False,
             "axes.spines.right": False,
             "axes.spines.left": False,
@@ -128,6 +127,13 @@ def canvas(height_inches: float, width_inches: float):
 
 def finish(figure) -> str:
     """Return the figure as an SVG string that is the same for the same data."""
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
+
+    # Laid out here, once, at the resolution of SVG: savefig would draw the whole figure one time more to do the same.
+    FigureCanvasSVG(figure)
+    figure.dpi = 72
+    figure.get_layout_engine().execute(figure)
+    figure.set_layout_engine(None)
     out = io.StringIO()
     figure.savefig(out, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
     text = out.getvalue()

@@ -43,7 +43,6 @@ def dots(
     """
     if len(frame) < least:
         return instead
-    import seaborn as sns
 
     def draw(width: float) -> str:
         figure, ax = canvas(0.7 + _row(width, frame["label"]) * len(frame) + (0.25 if band else 0), width)
@@ -78,7 +77,7 @@ def dots(
                 fontsize=9,
             )
         colors = [ACCENT if a else GREY for a in frame["is_accent"]]
-        sns.scatterplot(x=frame["value"].astype(float), y=y, color=colors, s=34, ax=ax, zorder=3, legend=False, linewidth=0)
+        ax.scatter(frame["value"].astype(float), y, color=colors, s=34, zorder=3, edgecolor="w", linewidth=0)
         ax.set_yticks(y, [wrapped(str(v), width) for v in frame["label"]])
         ax.set(xlabel="", ylabel="", ylim=(-0.6, len(frame) - 0.4))
         ax.tick_params(length=0)
@@ -156,7 +155,6 @@ def line(
     names : sequence of str
         Direct labels of the centre, the lower and the upper limit.
     """
-    import seaborn as sns
 
     def draw(width: float) -> str:
         figure, ax = canvas(2.6, width)
@@ -174,7 +172,8 @@ def line(
                 fontsize=8.5,
                 color=GREY,
             )
-        sns.lineplot(x=x, y=frame["value"].astype(float), color=INK, lw=1.6, ax=ax, errorbar=None, legend=False)
+        known = frame["value"].notna()
+        ax.plot(x[known], frame.loc[known, "value"].astype(float), color=INK, lw=1.6)
         if "is_signal" in frame and frame["is_signal"].any():
             out = frame["is_signal"].astype(bool)
             ax.scatter(x[out], frame.loc[out, "value"].astype(float), color=ACCENT, s=40, zorder=3)

@@ -1,9 +1,11 @@
 """Every benchmark script runs at a tiny size; each compares the answers of its ways itself and fails where they differ."""
 
 import os
+import runpy
 import subprocess
 import sys
 from pathlib import Path
+from unittest import mock
 
 import pytest
 
@@ -64,5 +66,10 @@ def test_segments_speed_compares_all_ways(tmp_path):
 
 
 @pytest.mark.parametrize("script", sorted(p.name for p in FOLDER.glob("*.py") if "argparse" in p.read_text(encoding="utf-8")))
-def test_help_shows_an_example(script, tmp_path):
-    assert f"python benchmarks/{script}" in run(script, "--help", out=tmp_path)
+def test_help_shows_an_example(script, monkeypatch, capsys):
+    """As the interpreter runs a script, but in this process: what the scripts import is imported once."""
+    monkeypatch.setattr(sys, "argv", [script, "--help"])
+    monkeypatch.syspath_prepend(str(FOLDER))
+    with mock.patch.dict(os.environ), pytest.raises(SystemExit) as end:
+        runpy.run_path(str(FOLDER / script), run_name="__main__")
+    assert not end.value.code and f"python benchmarks/{script}" in capsys.readouterr().out

@@ -88,9 +88,18 @@ def test_another_process_gives_the_same_svg(tmp_path):
     assert made.stdout == "".join(f._repr_html_() for f in every()) + "\n"
 
 
+@pytest.fixture(scope="module")
+def drawn():
+    """Every kind in both languages with a Chinese name, and with a nasty one; matplotlib's own warnings are errors."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        made = {lang: list(every(lang, names=(ZH, "S02", "S03"))) for lang in ("zh", "en")}
+        return made | {"nasty": list(every(names=(NASTY, "b", "c"), say=NASTY))}
+
+
 @pytest.mark.parametrize("lang", ["zh", "en"])
-def test_svg_is_valid_and_its_text_is_text(lang):
-    for figure in every(lang, names=(ZH, "S02", "S03")):
+def test_svg_is_valid_and_its_text_is_text(drawn, lang):
+    for figure in drawn[lang]:
         html = figure._repr_html_()
         assert pictures(figure)
         for svg in pictures(figure):
@@ -100,9 +109,9 @@ def test_svg_is_valid_and_its_text_is_text(lang):
         assert ZH in html and "<metadata" not in html and "2026" not in re.sub(r"<text.*?</text>", "", html)
 
 
-@pytest.mark.parametrize("kind", range(6))
-def test_names_from_the_data_stay_names(kind):
-    figure = list(every(names=(NASTY, "b", "c"), say=NASTY))[kind]
+@pytest.mark.parametrize("kind", range(9))
+def test_names_from_the_data_stay_names(drawn, kind):
+    figure = drawn["nasty"][kind]
     html = figure._repr_html_()
     assert "<script" not in html and "\\frac{" in html
     for svg in pictures(figure):
@@ -110,8 +119,8 @@ def test_names_from_the_data_stay_names(kind):
         assert "$a_b$" in re.sub(r"\s+", " ", inside), "not read as a formula"
 
 
-def test_no_glyph_is_missing_from_the_font():
-    """Every character of the phrases, metrics and records is in the charts' font; matplotlib's own warning is an error."""
+def test_no_glyph_is_missing_from_the_font(drawn):
+    """Every character of the phrases, metrics and records is in the charts' font; matplotlib's own warning was an error."""
     from fontTools.ttLib import TTFont
 
     from sqkit import registry
@@ -121,10 +130,7 @@ def test_no_glyph_is_missing_from_the_font():
     words = [t for r in labels.phrases().values() for t in r.values()]
     words += [m.text("name", lang) for m in registry.metrics().values() for lang in ("zh", "en")]
     missing = {c for word in words for c in word if ord(c) not in known}
-    assert not missing
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        list(every("zh", names=(ZH, "S02", "S03")))
+    assert not missing and len(drawn["zh"]) == 9
 
 
 def test_with_too_few_rows_what_stands_instead_is_shown():
@@ -141,6 +147,12 @@ def test_rows_without_an_interval_are_drawn():
         charts.parts(frame, lang="en", title=title(), note=title()),
     ):
         assert all("30.0%" in svg and "NaN" not in svg and "nan" not in svg for svg in pictures(figure))
+
+
+def test_rows_without_a_value_leave_their_place_empty():
+    frame = rows().assign(value=[0.2, float("nan"), 0.4], low=[0.1, float("nan"), 0.3], high=[0.3, float("nan"), 0.5])
+    figure = charts.dots(frame, display="share", lang="en", title=title(), note=title())
+    assert all("S02" in svg and "NaN" not in svg and "nan" not in svg for svg in pictures(figure))
 
 
 def test_a_solid_line_is_drawn_everywhere():
