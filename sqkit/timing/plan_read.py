@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import math
-import unicodedata
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from sqkit.errors import ContractError, InputError
-from sqkit.timing.schedule_model import Plan
+from sqkit.timing.schedule_model import Plan, is_name
 from sqkit.timing.slots import CLASSES, slots
 
 __all__ = ["faults", "read_plan"]
@@ -74,7 +73,7 @@ def faults(plan: Plan) -> list[str]:
     found = [
         f"{key} is {getattr(plan, key)!r}: control characters"
         for key in ("source", "store")
-        if not _is_name(getattr(plan, key), True)
+        if not is_name(getattr(plan, key), True)
     ]
     if not 0 <= (plan.last - plan.first).days < MOST_DAYS:
         found.append(f"first {plan.first} and last {plan.last}. Allowed: 1 to {MOST_DAYS} days, the first not after the last")
@@ -91,7 +90,7 @@ def faults(plan: Plan) -> list[str]:
     ids, keys = [s.id for s in slots()], set()
     for place, entry in enumerate(plan.entries):
         at = f"entries[{place}]"
-        if not _is_name(entry.post_key) or entry.post_key in keys:
+        if not is_name(entry.post_key) or entry.post_key in keys:
             found.append(f"{at}.post_key is {entry.post_key!r}. Allowed: a text that no other post has")
         keys.add(entry.post_key)
         if entry.at.tzinfo is not None or entry.at.date() != entry.on_day or entry.at.second or entry.at.microsecond:
@@ -102,13 +101,9 @@ def faults(plan: Plan) -> list[str]:
             found.append(f"{at}.slot is {entry.slot!r}. Allowed: {', '.join(ids)} (sqkit/timing/slots.toml)")
         if entry.content_class not in CLASSES:
             found.append(f"{at}.content_class is {entry.content_class!r}. Allowed: {', '.join(CLASSES)}")
-        if (
-            not entry.group_ids
-            or list(entry.group_ids) != sorted(set(entry.group_ids))
-            or not all(map(_is_name, entry.group_ids))
-        ):
+        if not entry.group_ids or list(entry.group_ids) != sorted(set(entry.group_ids)) or not all(map(is_name, entry.group_ids)):
             found.append(f"{at}.group_ids: at least one group, each once, sorted")
-        if any(n < 1 or not _is_name(who) for who, n in entry.operators) or (
+        if any(n < 1 or not is_name(who) for who, n in entry.operators) or (
             entry.operators and sum(n for _, n in entry.operators) != len(entry.group_ids)
         ):
             found.append(f"{at}.operators does not add up to its {len(entry.group_ids)} groups")
@@ -117,11 +112,6 @@ def faults(plan: Plan) -> list[str]:
         if entry.n_members < 0 or any(v < 0 for v in (entry.responders, entry.low, entry.high) if math.isfinite(v)):
             found.append(f"{at}: a count below 0")
     return found
-
-
-def _is_name(text: str, may_be_empty: bool = False) -> bool:
-    plain = not any(unicodedata.category(c) in ("Cc", "Cs", "Zl", "Zp") for c in text)
-    return plain and len(text) <= 200 and (may_be_empty or bool(text.strip()))
 
 
 def _short(text: str, most: int) -> str:

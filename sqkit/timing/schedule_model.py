@@ -5,15 +5,22 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import unicodedata
 from dataclasses import dataclass, field, fields
 from datetime import date, datetime
 from typing import Any
 
 from sqkit.errors import InputError
 
-__all__ = ["VERSION", "Entry", "Note", "Plan"]
+__all__ = ["VERSION", "Entry", "Note", "Plan", "is_name"]
 
 VERSION = 1
+
+
+def is_name(text: str, may_be_empty: bool = False) -> bool:
+    """Return whether a text may stand as an id in a plan's files: one line of at most 200 characters, none of them of control."""
+    plain = not any(unicodedata.category(c) in ("Cc", "Cs", "Zl", "Zp") for c in text)
+    return plain and len(text) <= 200 and (may_be_empty or bool(text.strip()))
 
 
 @dataclass(frozen=True)
@@ -94,7 +101,7 @@ class Plan:
         Groups that policy holds out: they keep their usual rhythm and are the comparison.
     left_out : tuple of (str, str)
         Other groups without a post, and why: ``dissolved``, ``empty``, ``operator_full``, ``cap``, ``accepted`` (accepted posts fill
-        its days), ``not_due`` (its usual rhythm asks for none), ``closed``.
+        its days), ``not_due`` (its usual rhythm asks for none), ``closed``, ``no_name`` (an id that :func:`is_name` refuses).
     rules : dict
         Rules as they were used: JSON scalars and lists.
     figures : dict of str to (value, low, high)

@@ -19,7 +19,7 @@ from sqkit.timing.model import Response
 from sqkit.timing.posted import posted
 from sqkit.timing.response import response, seed_of
 from sqkit.timing.schedule_leave import leave_power, leaving_weeks, waves
-from sqkit.timing.schedule_model import Entry, Note
+from sqkit.timing.schedule_model import Entry, Note, is_name
 from sqkit.timing.schedule_past import (
     counted,
     delay_shares,
@@ -169,6 +169,9 @@ def task(
         return Task(groups=no_groups(), sent=no_sent(), usual=no_usual(), notes=(Note("undated"),), **common)
     notes: list[Note] = []
     groups, left_out = standing(reading)
+    named = groups.group_id.map(is_name).astype(bool) & groups.operator.map(is_name).astype(bool)
+    left_out += [(g, "no_name") for g in groups.group_id[~named]]
+    groups = groups[named]
     held = sorted(g for g in groups.group_id if policy.is_held_out(rules, f"group:{g}"))
     groups = groups[~groups.group_id.isin(held)]
     over = _over(groups, capacity.groups)

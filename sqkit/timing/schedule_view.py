@@ -314,6 +314,7 @@ def rules(plan: Plan, lang: Lang) -> list[Text]:
     if not plan.entries:
         return []
     made = [_caps(plan, lang), _quiet(plan, lang), _kept(plan, lang)]
+    made += [_left_out(plan, lang)]
     made += [_told(plan, note, lang) for note in plan.notes if note.id not in MEANS]
     return [sentence(text, lang) for text in made if text is not None]
 
@@ -336,6 +337,14 @@ def _quiet(plan: Plan, lang: Lang) -> Text:
 
 def _kept(plan: Plan, lang: Lang) -> Text | None:
     return phrase("schedule_kept", lang, n=_n(len(plan.kept_away), lang)) if plan.kept_away else None
+
+
+def _left_out(plan: Plan, lang: Lang) -> Text | None:
+    """Return how many groups get no post, by reason."""
+    told = [
+        phrase(f"schedule_left_{why}", lang, n=_n(n, lang)) for why, n in sorted(Counter(w for _, w in plan.left_out).items())
+    ]
+    return phrase("schedule_left", lang, reasons=join(told, lang)) if told else None
 
 
 def _pace(plan: Plan, lang: Lang) -> Text | None:

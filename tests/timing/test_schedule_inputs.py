@@ -16,8 +16,10 @@ from books import present
 from sqkit.errors import ContractError, InputError
 from sqkit.policy import policy
 from sqkit.reading import read
+from sqkit.timing.plan_read import faults
 from sqkit.timing.schedule import check, schedule
 from sqkit.timing.schedule_task import Capacity, horizon_days, task
+from sqkit.timing.schedule_view import rules as rule_sentences
 from sqkit.timing.slots import CLASSES, appointments, entry_name, read_appointments, slots
 
 
@@ -178,3 +180,20 @@ def test_posts_of_a_group_on_a_day_keep_their_distance(reading):
             at.setdefault((g, e.on_day), []).append(e.at)
     twice = [sorted(times) for times in at.values() if len(times) == 2]
     assert len(twice) > 20 and min((b - a).seconds for a, b in twice) >= 90 * 60
+
+
+def test_a_group_whose_id_no_file_can_hold_is_left_out_and_counted(tmp_path):
+    rows = [
+        {"post_id": f"P{d}", "group_id": g, "sent_at": f"2026-06-{d + 1:02d} 19:00:00", "status": "sent", "n_members": 50, "n_responders": 3}
+        for d in range(28) for g in ("G1", "G\t2")
+    ]  # fmt: skip
+    tables = {
+        "groups": [{"group_id": g, "operator_id": "OP1", "created_at": "2026-01-01 09:00:00"} for g in ("G1", "G\t2")],
+        "posts": [{"post_id": f"P{d}", "content_class": "knowledge", "scheduled_at": f"2026-06-{d + 1:02d} 19:00:00"} for d in range(28)],
+        "deliveries": rows,
+    }  # fmt: skip
+    source = worlds.admit(tmp_path, "odd", tables, date(2026, 1, 1), date(2026, 6, 30))
+    with worlds.store_at(tmp_path):
+        plan = schedule(read(source.id))
+    assert plan.group_ids == ("G1",) and ("G\t2", "no_name") in plan.left_out and not faults(plan)
+    assert any("control characters" in t.plain for t in rule_sentences(plan, "en"))
