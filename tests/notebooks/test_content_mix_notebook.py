@@ -9,7 +9,7 @@ BOOK = "41_content_mix"
 
 
 @pytest.mark.parametrize("lang", ["zh", "en"])
-def test_a_small_brand_renders(small_brand, in_store, lang):
+def test_a_small_brand_renders(small_brand, in_store, one_reading, lang):
     html, made = run(BOOK, source="demo", lang=lang)
     check(html, made)
     assert not member_ids(small_brand) & words_of(html, made)
@@ -27,7 +27,7 @@ def test_format_comes_first_on_the_page_posts(store_home, in_store):
 
 
 @pytest.mark.parametrize("lang", ["zh", "en"])
-def test_orders_alone_say_what_is_missing(store_home, in_store, lang):
+def test_orders_alone_say_what_is_missing(store_home, in_store, one_reading, lang):
     present(store_home, "complete-journey")
     html, made = run(BOOK, source="complete-journey", lang=lang)
     check(html, made)

@@ -14,7 +14,7 @@ BOOK = "70_loyalty_design"
 
 
 @pytest.mark.parametrize("lang", ["zh", "en"])
-def test_a_small_brand_renders(small_brand, in_store, lang):
+def test_a_small_brand_renders(small_brand, in_store, one_reading, lang):
     html, made = run(BOOK, source="demo", lang=lang)
     check(html, made)
     assert not member_ids(small_brand) & words_of(html, made)

@@ -27,7 +27,7 @@ def groups_only(small_brand, store_home):
 
 @pytest.mark.parametrize("lang", ["zh", "en"])
 @pytest.mark.parametrize("book", BOOKS)
-def test_a_small_brand_renders(small_brand, in_store, book, lang):
+def test_a_small_brand_renders(small_brand, in_store, one_reading, book, lang):
     html, made = run(book, source="demo", lang=lang)
     check(html, made)
     assert not member_ids(small_brand) & words_of(html, made)  # members stand under pseudonyms, everywhere

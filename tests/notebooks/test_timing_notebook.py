@@ -17,7 +17,7 @@ BOOK = "40_content_timing"
 
 
 @pytest.mark.parametrize("lang", ["zh", "en"])
-def test_a_small_brand_renders_and_hands_a_calendar_over(small_brand, in_store, lang):
+def test_a_small_brand_renders_and_hands_a_calendar_over(small_brand, in_store, one_reading, lang):
     html, made = run(BOOK, source="demo", lang=lang)
     check(html, made)
     assert not member_ids(small_brand) & words_of(html, made)
@@ -49,7 +49,7 @@ def test_page_posts_say_that_time_does_not_matter_and_format_does(store_home, in
 
 
 @pytest.mark.parametrize("lang", ["zh", "en"])
-def test_orders_alone_give_the_members_rhythm_in_local_time(store_home, in_store, lang):
+def test_orders_alone_give_the_members_rhythm_in_local_time(store_home, in_store, one_reading, lang):
     """The busiest hour of Complete Journey is 17 in the stores' zone and 22 in the raw stamps (reference_numbers.json)."""
     present(store_home, "complete-journey")
     html, made = run(BOOK, source="complete-journey", lang=lang)
