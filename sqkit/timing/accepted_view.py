@@ -20,8 +20,9 @@ def metric_ids() -> list[str]:
 
 
 def how_to_accept(reading: Reading, lang: Lang) -> Text:
-    """Return how a plan becomes part of the store."""
-    return phrase("accepted_how", lang, command=labels.name(f"sqkit plan accept {reading.source.id} plan.json --by NAME"))
+    """Return how the plan of a report becomes part of the store: the file as it stands beside the page."""
+    file = f"{reading.store or 'all'}.{lang}.plan.json"
+    return phrase("accepted_how", lang, command=labels.name(f"sqkit plan accept {reading.source.id} {file} --by NAME"))
 
 
 def title(found: Kept, reading: Reading, lang: Lang) -> Text:
@@ -87,5 +88,4 @@ def untold(found: Kept, reading: Reading, lang: Lang) -> tuple[Text, Text, Text]
     if not found.reason and len(rows(found, lang)):
         return None
     reason = found.reason or "few"
-    need = how_to_accept(reading, lang) if reason == "none_accepted" else phrase(f"accepted_need_{reason}", lang)
-    return phrase("accepted_question", lang), phrase(f"accepted_reason_{reason}", lang), need
+    return tuple(phrase(key, lang) for key in ("accepted_question", f"accepted_reason_{reason}", f"accepted_need_{reason}"))

@@ -8,10 +8,12 @@ from sqkit.reading import Reading
 from sqkit.timing import clock
 from sqkit.timing.clock import Shift
 from sqkit.timing.model import Fault, Posted
+from sqkit.timing.response_view import hours_text
 
 __all__ = ["METRICS", "clock_sentences", "fault_sentences"]
 
 METRICS = ("checks_rows", "clock_off", "clock_hour")
+QUIET_HOURS = 6  # of which the quietest run is told
 A_JUMP = 0.5  # hours between summer and winter that no habit explains
 
 
@@ -30,7 +32,8 @@ def _sentence(fault: Fault, reading: Reading, lang: Lang) -> Text:
     if fault.kind == "future":
         told["after"] = labels.day(facts["after"], lang)
     elif fault.kind in ("one_hour", "one_weekday"):
-        told["level"] = number(facts[fault.kind.removeprefix("one_")], "clock_hour", "count", lang)
+        level = int(facts[fault.kind.removeprefix("one_")])
+        told["level"] = hours_text([level], lang) if fault.kind == "one_hour" else number(level, "clock_hour", "count", lang)
     elif fault.kind == "no_zone":
         told = {"note": labels.constants(facts["note"][lang])}
     elif fault.kind == "no_calendar":
@@ -53,7 +56,7 @@ def _shift(facts: dict, lang: Lang) -> dict[str, object]:
         "way": phrase("checks_behind" if behind else "checks_ahead", lang),
         "hours": number(abs(facts["hours"]), "clock_off", "per", lang),
         "range": interval(low, high, "clock_off", "per", lang),
-        "quiet": number(facts["quiet_from"], "clock_hour", "count", lang),
+        "quiet": _quiet(facts["quiet_from"], lang),
         "zone": zone,
     }
 
@@ -85,9 +88,13 @@ def _fits(found: Shift, reading: Reading, lang: Lang) -> Text:
     told = {
         "stream": phrase(f"checks_stream_{found.stream}", lang),
         "zone": fixed(reading.source.time_zone),
-        "peak": number(found.peak, "clock_hour", "count", lang),
+        "peak": hours_text([found.peak], lang),
     }
     if found.naive_peak >= 0 and found.naive_peak != found.peak:
-        naive = number(found.naive_peak, "clock_hour", "count", lang)
+        naive = hours_text([found.naive_peak], lang)
         return phrase("clock_converted", lang, clock=fixed(found.clock), naive=naive, **told)
-    return phrase("clock_fits", lang, quiet=number(found.quiet_from, "clock_hour", "count", lang), **told)
+    return phrase("clock_fits", lang, quiet=_quiet(found.quiet_from, lang), **told)
+
+
+def _quiet(first: int, lang: Lang) -> Text:
+    return hours_text([(int(first) + h) % 24 for h in range(QUIET_HOURS)], lang)

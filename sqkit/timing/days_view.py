@@ -11,27 +11,36 @@ from sqkit.timing.days import Days
 __all__ = ["METRICS", "note", "rows", "title", "unread", "untold"]
 
 METRICS = ("days_ratio", "days_kinds", "days_counted")
-MOST = 3  # kinds named after the strongest
 
 
 def title(found: Days, lang: Lang) -> Text:
-    """Return the kinds of days with an effect, that none has one, or that it cannot be told."""
+    """Return the kinds of days that differ from ordinary ones, all of them, that none does, or that it cannot be told."""
     if found.reason or not _read(found):
         return phrase(f"days_{found.outcome}_untold", lang)
     named = found.named
     if named.empty:
         return phrase(f"days_{found.outcome}_none", lang, n=number(_read(found), "days_kinds", "count", lang))
-    top = named.iloc[0]
-    ratio = number(top.ratio, "days_ratio", "multiple", lang)
-    spread = interval(top.low, top.high, "days_ratio", "multiple", lang)
-    first = phrase(f"days_{found.outcome}_named", lang, kind=_kind(top.kind, lang), ratio=ratio, interval=spread)
-    if len(named) == 1:
-        return first
-    others = [
-        phrase("days_item", lang, kind=_kind(r.kind, lang), ratio=number(r.ratio, "days_ratio", "multiple", lang))
-        for r in named.iloc[1 : 1 + MOST].itertuples()
+    sides = [_side(named[(named.ratio > 1) == is_high], is_high, lang) for is_high in (True, False)]
+    levels = join([side for side in sides if side is not None], lang, "item_separator")
+    return phrase(f"days_{found.outcome}_named", lang, levels=levels)
+
+
+def _side(kinds: pd.DataFrame, is_high: bool, lang: Lang) -> Text | None:
+    """Return the named kinds on one side of ordinary days, the farthest first; None where there is none."""
+    if kinds.empty:
+        return None
+    key = f"days_side_{'high' if is_high else 'low'}"
+    items = [
+        {
+            "kind": _kind(r.kind, lang),
+            "ratio": number(r.ratio, "days_ratio", "multiple", lang),
+            "interval": interval(r.low, r.high, "days_ratio", "multiple", lang),
+        }
+        for r in kinds.sort_values("ratio", ascending=not is_high, kind="stable").itertuples()
     ]
-    return phrase("days_also", lang, first=first, list=join(others, lang, "item_separator"))
+    if len(items) == 1:
+        return phrase(f"{key}_one", lang, **items[0])
+    return phrase(f"{key}_many", lang, list=join([phrase("days_item", lang, **item) for item in items], lang))
 
 
 def rows(found: Days, lang: Lang) -> pd.DataFrame:
@@ -45,6 +54,8 @@ def rows(found: Days, lang: Lang) -> pd.DataFrame:
         value = number(r.ratio, "days_ratio", "multiple", lang)
         spread = interval(r.low, r.high, "days_ratio", "multiple", lang)
         text = phrase("value_interval", lang, value=value, interval=spread).plain
+        if r.is_named:
+            text = phrase("days_text_high" if r.ratio > 1 else "days_text_low", lang, text=text).plain
         label = phrase("days_row", lang, kind=_kind(r.kind, lang), n=labels.plain_number(r.n_days, "days", lang)).plain
         made.append({"label": label, "value": r.ratio, "low": r.low, "high": r.high, "text": text, "is_accent": bool(r.is_named)})
     return pd.DataFrame(made, columns=columns)
@@ -59,7 +70,7 @@ def note(found: Days, lang: Lang) -> Text:
 
 
 def unread(found: Days, lang: Lang) -> Text | None:
-    """Return the kinds with too few days or only one occasion, None where there is none."""
+    """Return the kinds with too few days or only one occasion, and in whose data; None where there is none."""
     if found.reason or found.table.empty:
         return None
     left = found.table[(found.table.reason != "") & (found.table.n_days > 0)]
@@ -68,14 +79,14 @@ def unread(found: Days, lang: Lang) -> Text | None:
     items = [
         phrase("days_unread_item", lang, kind=_kind(r.kind, lang), n=labels.count(r.n_days, lang)) for r in left.itertuples()
     ]
-    return phrase("days_unread", lang, list=join(items, lang))
+    return phrase(f"days_unread_{found.outcome}", lang, list=join(items, lang))
 
 
 def untold(found: Days, lang: Lang) -> tuple[Text, Text, Text] | None:
     """Return question, reason and need where nothing could be read, else None."""
     if not found.reason and _read(found):
         return None
-    reason = found.reason or "unread"
+    reason = f"missing_{found.outcome}" if found.reason == "missing" else found.reason or "unread"
     return tuple(phrase(key, lang) for key in (f"days_question_{found.outcome}", f"days_why_{reason}", "days_need"))
 
 

@@ -8,8 +8,9 @@ from sqkit import labels
 from sqkit.labels import Lang, Text, fixed, interval, join, number, phrase, raw
 from sqkit.reading import Reading
 from sqkit.timing.delay import Delay, late_quantile
+from sqkit.timing.response_view import hours_text
 
-__all__ = ["COLUMNS", "METRICS", "PLAN_SHARE", "hour_rows", "note", "plan_sentence", "quiet_sentence", "share_rows", "title", "untold", "who_sentence"]  # fmt: skip
+__all__ = ["COLUMNS", "METRICS", "PLAN_SHARE", "hour_rows", "hour_title", "note", "plan_sentence", "quiet_sentence", "rows", "share_rows", "title", "untold", "who_sentence"]  # fmt: skip
 
 METRICS = ("delay_minutes", "delay_share")
 COLUMNS = {"what": "delay_col_what", "share": "delay_col_share", "interval": "col_interval", "n": "col_n"}
@@ -74,33 +75,45 @@ def who_sentence(found: Delay, lang: Lang) -> Text | None:
         return None
     told = []
     if found.hours.is_named.any():
-        hours = [_hour(level, lang) for level in found.hours.level[found.hours.is_named]]
-        told.append(phrase("delay_named_hours", lang, list=join(hours, lang)))
+        told.append(phrase("delay_named_hours", lang, list=hours_text(found.hours.level[found.hours.is_named], lang)))
     if found.operators.is_named.any():
         names = [labels.name(level) for level in found.operators.level[found.operators.is_named]]
         told.append(phrase("delay_named_operators", lang, list=join(names, lang)))
     return join(told, lang, "item_separator") if told else phrase("delay_named_none", lang)
 
 
-def hour_rows(found: Delay, lang: Lang) -> pd.DataFrame:
-    """Return the median delay by planned hour for ``charts.dots`` (count, minutes)."""
-    rows = [
-        {
-            "label": _hour(r.level, lang).plain,
-            "value": r.median,
-            "low": r.low,
-            "high": r.high,
-            "text": phrase(
-                "delay_minutes_text",
-                lang,
-                value=_minutes(r.median, lang),
-                interval=interval(_told(r.low), _told(r.high), "delay_minutes", "count", lang),
-            ).plain,
-            "is_accent": bool(r.is_named),
-        }
-        for r in found.hours.itertuples()
+def rows(found: Delay, lang: Lang) -> pd.DataFrame:
+    """Return within how many minutes which share of the posts goes out, for ``charts.dots`` (count, minutes)."""
+    shown = found.quantiles if not found.reason else pd.DataFrame(columns=["share", "minutes", "low", "high"])
+    made = [
+        (
+            phrase("delay_within", lang, share=fixed(f"{r.share:.0%}")).plain,
+            *_dot(r.minutes, r.low, r.high, lang),
+            r.share == shown.share.max(),
+        )
+        for r in shown.itertuples()
     ]
-    return pd.DataFrame(rows, columns=["label", "value", "low", "high", "text", "is_accent"])
+    return pd.DataFrame(made, columns=["label", "value", "low", "high", "text", "is_accent"])
+
+
+def _dot(value: float, low: float, high: float, lang: Lang) -> tuple[float, float, float, str]:
+    spread = interval(_told(low), _told(high), "delay_minutes", "count", lang)
+    return value, low, high, phrase("delay_minutes_text", lang, value=_minutes(value, lang), interval=spread).plain
+
+
+def hour_title(found: Delay, lang: Lang) -> Text | None:
+    """Return the planned hours that are slower or faster than the rest beyond chance; None where there is none."""
+    named = found.hours[found.hours.is_named.astype(bool)] if not found.reason else found.hours
+    return phrase("delay_hours_named", lang, list=hours_text(named.level, lang)) if len(named) else None
+
+
+def hour_rows(found: Delay, lang: Lang) -> pd.DataFrame:
+    """Return the median delay by planned hour for ``charts.dots`` (count, minutes); none where no hour is named."""
+    shown = found.hours.iloc[:0] if hour_title(found, lang) is None else found.hours
+    made = [
+        (hours_text([r.level], lang).plain, *_dot(r.median, r.low, r.high, lang), bool(r.is_named)) for r in shown.itertuples()
+    ]
+    return pd.DataFrame(made, columns=["label", "value", "low", "high", "text", "is_accent"])
 
 
 def share_rows(found: Delay, lang: Lang) -> list[dict[str, Text]]:
@@ -127,7 +140,3 @@ def _told(value: float) -> float | None:
 
 def _minutes(value: float, lang: Lang) -> Text:
     return number(value, "delay_minutes", "count", lang)
-
-
-def _hour(hour: int, lang: Lang) -> Text:
-    return phrase("delay_hour_label", lang, hour=fixed(int(hour)))

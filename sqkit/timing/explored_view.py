@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from sqkit import labels
-from sqkit.labels import Lang, Text, count, fixed, interval, number, phrase
+from sqkit.labels import Lang, Text, count, fixed, interval, join, number, phrase
 from sqkit.timing.explored import LEAST_GROUPS, LEAST_SENDS, Explored
 from sqkit.timing.pooled_view import slot_name
 
@@ -15,18 +15,30 @@ METRICS = ("explored_ratio",)
 
 
 def title(found: Explored, lang: Lang) -> Text:
-    """Return the slot that drew the best response, that none did, or that it cannot be told."""
+    """Return the slots that differ from the mean of all drawn sends, all of them, that none does, or that it cannot be told."""
     if found.reason:
         return phrase(f"explored_title_{found.reason}", lang)
     if found.named.empty:
         return phrase("explored_title_same", lang, n=number(found.n, "schedule_posts", "count", lang))
-    top = found.named.iloc[0]
+    sides = [_side(found.named[(found.named.ratio > 1) == is_high], is_high, lang) for is_high in (True, False)]
+    cause = phrase("explored_causal" if found.is_causal else "explored_descriptive", lang)
+    levels = join([side for side in sides if side is not None], lang, "item_separator")
+    return phrase("explored_title_named", lang, levels=levels, cause=cause)
+
+
+def _side(named: pd.DataFrame, is_high: bool, lang: Lang) -> Text | None:
+    """Return the named slots on one side of the mean, the farthest with its number; None where there is none."""
+    if named.empty:
+        return None
+    far = named.loc[named.ratio.idxmax() if is_high else named.ratio.idxmin()]
     told = {
-        "slot": slot_name(top.slot, lang), "ratio": number(top.ratio, "explored_ratio", "multiple", lang),
-        "interval": interval(top.low, top.high, "explored_ratio", "multiple", lang),
-        "cause": phrase("explored_causal" if found.is_causal else "explored_descriptive", lang),
+        "slot": slot_name(far.slot, lang), "ratio": number(far.ratio, "explored_ratio", "multiple", lang),
+        "interval": interval(far.low, far.high, "explored_ratio", "multiple", lang),
     }  # fmt: skip
-    return phrase("explored_title_best" if top.ratio > 1 else "explored_title_worst", lang, **told)
+    key = f"explored_side_{'high' if is_high else 'low'}"
+    if len(named) == 1:
+        return phrase(f"{key}_one", lang, **told)
+    return phrase(f"{key}_many", lang, list=join([slot_name(s, lang) for s in named.slot], lang), **told)
 
 
 def rows(found: Explored, lang: Lang) -> pd.DataFrame:

@@ -142,6 +142,8 @@ class Response:
     interactions : dict of (str, str) to float
         Joint test that the effects of the first factor (hours as slots of the day) are equal at all levels of the second, corrected over
         the pairs; NaN where there is too little.
+    joint : DataFrame
+        Response by weekday and slot (:func:`sqkit.timing.joint.joint`).
     """
 
     curves: dict[str, Curve]
@@ -153,3 +155,4 @@ class Response:
     fatigue: tuple[float, float, float] = (float("nan"),) * 3
     is_randomised: bool = False
     interactions: dict[tuple[str, str], float] = field(default_factory=dict)
+    joint: pd.DataFrame = field(default_factory=pd.DataFrame)

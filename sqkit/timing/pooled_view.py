@@ -12,11 +12,11 @@ from sqkit.reading import Period, Reading, words
 from sqkit.timing.model import OTHER_LEVEL
 from sqkit.timing.pooled import FEWEST_GROUPS, FEWEST_ROWS, FEWEST_WEEKS, Pooled
 from sqkit.timing.posted import posted
-from sqkit.timing.slots import slots
+from sqkit.timing.slots import slots, span
 
 __all__ = [
     "COLUMNS", "METRICS", "curve_rows", "curve_title", "findings", "headline", "kind_sentence", "level_rows", "level_title", "note",
-    "short_sentence", "slot_name", "table_rows", "untold", "window_cells",
+    "short_sentence", "slot_name", "spread_band", "spread_rows", "table_rows", "untold", "window_cells",
 ]  # fmt: skip
 
 METRICS = ("pooled_window", "pooled_level", "pooled_slot", "pooled_ratio", "pooled_chance", "pooled_apart")
@@ -27,25 +27,33 @@ COLUMNS = {
 MOST = 12  # groups on a page; all of them are in the sheet
 EACH_END = 5
 SMALL = 0.001
+WEAK = 1.25  # where groups may differ by more, the data are called weak
+WITHIN_CHANCE = 0.5  # from here on a chance is told in words
 
 
 def slot_name(slot: str, lang: Lang) -> Text:
     """Return a slot's name with its hours."""
     one = next(s for s in slots() if s.id == slot)
-    return phrase("pooled_slot_name", lang, name=constants(getattr(one, lang)), first=fixed(one.first), until=fixed(one.until))
+    return phrase("pooled_slot_name", lang, name=constants(getattr(one, lang)), hours=fixed(span(one.first, one.until)))
 
 
-def _hours(slot: str, lang: Lang) -> str:
+def _hours(slot: str) -> str:
+    """Return a slot's hours as a heading that a narrow column may break."""
     one = next(s for s in slots() if s.id == slot)
-    return phrase("pooled_slot_hours", lang, first=fixed(one.first), until=fixed(one.until)).plain
+    return span(one.first, one.until).replace("\u2013", "\u2013 ")
 
 
 def _spread(tau: float, metric: str, lang: Lang) -> Text:
     return number(float(np.exp(tau)), metric, "multiple", lang)
 
 
-def _chance(p: float, lang: Lang) -> Text:
-    return phrase("pooled_below", lang) if p < SMALL else number(p, "pooled_chance", "share", lang)
+def _odds(p: float, lang: Lang) -> Text:
+    """Return how likely chance alone would give as much, as a clause; above a half only that it lies within chance."""
+    if p > WITHIN_CHANCE:
+        return phrase("pooled_odds_within", lang)
+    return phrase(
+        "pooled_odds", lang, chance=phrase("pooled_below", lang) if p < SMALL else number(p, "pooled_chance", "share", lang)
+    )
 
 
 def headline(found: Pooled, lang: Lang) -> Text:
@@ -57,7 +65,9 @@ def headline(found: Pooled, lang: Lang) -> Text:
         "high": _spread(found.tau_window[2], "pooled_window", lang),
     }
     if not found.matters:
-        return phrase("pooled_head_one", lang, **told)
+        if not np.exp(found.tau_window[2]) <= WEAK:
+            return phrase("pooled_head_one_weak", lang, **told)
+        return phrase("pooled_head_one", lang, typical=_spread(found.tau_window[0], "pooled_window", lang), **told)
     told |= {
         "typical": _spread(found.tau_window[0], "pooled_window", lang), "n": number(found.n_apart, "pooled_apart", "count", lang),
         "interval": interval(*np.exp(found.tau_window[1:]), "pooled_window", "multiple", lang),
@@ -73,7 +83,7 @@ def kind_sentence(found: Pooled, lang: Lang) -> Text:
         return phrase("pooled_kind_untold", lang)
     named = found.kinds[found.kinds.is_named.astype(bool)]
     if named.empty:
-        return phrase("pooled_kind_none", lang, chance=_chance(found.p_kind, lang))
+        return phrase("pooled_kind_none", lang, odds=_odds(found.p_kind, lang))
     row = named.iloc[int(np.abs(np.log(named.ratio.to_numpy(float))).argmax())]
     return phrase(
         "pooled_kind_named", lang, kind=labels.code(row.kind, lang), slot=slot_name(row.slot, lang),
@@ -111,6 +121,34 @@ def curve_rows(found: Pooled, lang: Lang) -> pd.DataFrame:
     return pd.DataFrame(made, columns=["label", "value", "low", "high", "text", "is_accent"])
 
 
+def spread_rows(found: Pooled, lang: Lang) -> pd.DataFrame:
+    """Return how far groups typically differ, in when and in how much they respond, for ``charts.dots`` (display multiple).
+
+    The picture of :func:`headline`; the last row is what these data would have found.
+    """
+    made = []
+    if found.matters is not None:
+        parts = (
+            ("pooled_spread_window", found.tau_window, True), ("pooled_spread_level", found.tau_level, False),
+            ("pooled_spread_seen", (found.detectable, float("nan"), float("nan")), False),
+        )  # fmt: skip
+        for key, taus, is_accent in parts:
+            value, low, high = (float(np.exp(t)) for t in taus)
+            if np.isfinite(value):
+                text = labels.plain_number(value, "multiple", lang)
+                if np.isfinite(low):
+                    text = phrase(
+                        "value_interval", lang, value=text, interval=interval(low, high, "pooled_window", "multiple", lang)
+                    ).plain
+                made.append((phrase(key, lang).plain, value, low, high, text, is_accent))
+    return pd.DataFrame(made, columns=["label", "value", "low", "high", "text", "is_accent"])
+
+
+def spread_band(lang: Lang) -> tuple[float, float, str]:
+    """Return the named line of no difference for :func:`spread_rows`."""
+    return 0.9995, 1.0005, phrase("pooled_spread_band", lang).plain
+
+
 def _apart(found: Pooled) -> pd.DataFrame:
     """Return the groups set apart, the most different first."""
     if found.groups.empty:
@@ -133,7 +171,7 @@ def window_cells(found: Pooled, lang: Lang) -> pd.DataFrame:
         for name, cells in blocks:
             for slot, v in cells.items():
                 text = labels.plain_number(float(np.exp(v)), "multiple", lang)
-                made.append((name, _hours(slot, lang), 0.85 * (v - low) / wide, text))
+                made.append((name, _hours(slot), 0.85 * (v - low) / wide, text))
     return pd.DataFrame(made, columns=["row", "column", "shade", "text"])
 
 
@@ -189,7 +227,7 @@ def note(found: Pooled, reading: Reading, lang: Lang) -> Text:
         return raw("")
     return phrase(
         "pooled_note", lang, span=_span(reading, lang), n=labels.count(found.n_rows, lang), groups=labels.count(found.n_groups, lang),
-        level=fixed("95%"),
+        rows=phrase("pooled_spread_note", lang, level=fixed("95%")),
     )  # fmt: skip
 
 
@@ -216,8 +254,8 @@ def untold(found: Pooled, lang: Lang) -> tuple[Text, Text, Text] | None:
         }
         return ask, phrase(f"pooled_why_{found.reason}", lang, **told), phrase("pooled_need", lang, **told)
     seen = _spread(found.detectable, "pooled_window", lang)
-    chance = _chance(found.p, lang)
-    return ask, phrase("pooled_why_one", lang, chance=chance, seen=seen), phrase("pooled_need_one", lang)
+    odds = _odds(found.p, lang)
+    return ask, phrase("pooled_why_one", lang, odds=odds, seen=seen), phrase("pooled_need_one", lang)
 
 
 def findings(found: Pooled, reading: Reading) -> list[Finding]:

@@ -15,6 +15,7 @@ from sqkit.reading import Reading, remembered
 from sqkit.stats import holm
 from sqkit.timing.cells import Cells, Factor, cells
 from sqkit.timing.contrasts import FEWEST_POSTS, LEVEL, Effect, columns_p, effect
+from sqkit.timing.joint import joint
 from sqkit.timing.model import FACTORS, RESPONSE_LEVEL, Curve, Response
 from sqkit.timing.poisson import FEWEST_GROUPS, Fit, fit
 from sqkit.timing.posted import posted
@@ -25,7 +26,7 @@ from sqkit.timing.slots import slot_of
 __all__ = ["INTERACTIONS", "NUISANCE", "model_of", "response", "seed_of"]
 
 NUISANCE = ("month", "posts_7")  # held equal, not shown as curves
-INTERACTIONS = (("hour", "kind"), ("hour", "content_class"))
+INTERACTIONS = (("hour", "kind"), ("hour", "content_class"), ("hour", "weekday"))
 FEWEST_IN_ALL = 40
 
 
@@ -87,6 +88,7 @@ def response(reading: Reading) -> Response:
         data.n_groups,
         _fatigue(model),
         interactions=_interactions(model, everything, reading),
+        joint=joint(model),
     )
 
 

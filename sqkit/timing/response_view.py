@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from datetime import time
+
 import numpy as np
 import pandas as pd
 
 from sqkit import labels
 from sqkit.findings import Finding
 from sqkit.labels import Lang, Text, fixed, interval, join, number, phrase, phrases, raw
+from sqkit.policy import policy
 from sqkit.reading import Period, Reading, remembered, words
-from sqkit.timing.model import FACTORS, OTHER_LEVEL, Curve, Response
+from sqkit.timing.contrasts import FEWEST_POSTS, LEVEL
+from sqkit.timing.model import FACTORS, OTHER_LEVEL, RESPONSE_LEVEL, Curve, Response
 from sqkit.timing.posted import posted
+from sqkit.timing.slots import span
 
 __all__ = [
-    "COLUMNS", "METRICS", "band", "best", "days_of", "factor_name", "fatigue_sentence", "findings",
-    "interaction_sentences", "level_name", "model_sentence", "note", "robustness_rows", "rows", "state", "title", "untold",
-    "verdict_sentence", "window",
+    "COLUMNS", "METRICS", "band", "best", "checks_frame", "checks_note", "class_sentence", "days_of", "disagrees", "factor_name",
+    "fatigue_sentence", "findings", "hour_curve", "hour_label", "hours_text", "interaction_sentences", "level_name", "levels_frame",
+    "model_sentence", "note", "robustness_rows", "rows", "state", "title", "untold", "verdict_sentence",
 ]  # fmt: skip
 
 METRICS = (
@@ -29,6 +35,11 @@ COLUMNS = {
 }  # fmt: skip
 LANGUAGES = ("zh", "en")
 SMALL = 0.001
+WITHIN_CHANCE = 0.5  # from here on a chance is told in words
+STRICT = RESPONSE_LEVEL / (2 * len(FACTORS))  # for one of two simple tests of a factor whose joint test finds nothing
+CHECKS = ("winsorised", "rank", "without_top_post", "without_top_percent")
+SIMPLE = ("winsorised", "rank")  # tests that are made whether or not the joint test holds
+WEAK = 1.25  # where only larger differences would be found, the data are called weak
 MOST_POSTS = 1_000_000  # beyond, a number of posts needed is no advice
 
 
@@ -40,7 +51,7 @@ def factor_name(factor: str, lang: Lang) -> Text:
 def level_name(factor: str, level: object, reading: Reading, lang: Lang) -> Text:
     """Return a level in words: an hour, a weekday (a code where the source is undated), a class, a format or a kind of group."""
     if factor == "hour":
-        return phrase("timing_hour_level", lang, hour=fixed(int(level)))
+        return hours_text([int(level)], lang)
     if factor == "weekday":
         dated = posted(reading).is_dated and 1 <= int(level) <= 7
         return phrase(f"timing_day_{int(level)}", lang) if dated else phrase("timing_day_code", lang, code=fixed(int(level)))
@@ -48,6 +59,20 @@ def level_name(factor: str, level: object, reading: Reading, lang: Lang) -> Text
         return phrase("timing_unknown", lang)
     key = f"timing_{factor}_{level}"
     return phrase(key, lang) if key in phrases() else labels.code(str(level), lang)
+
+
+def hours_text(hours: Iterable[int], lang: Lang) -> Text:
+    """Return hours of the day as clock times, neighbours together (across midnight, where they run so), the end not included."""
+    held = {int(h) for h in hours}
+    if len(held) == 24:
+        return fixed(span(0, 24))
+    spans = []
+    for first in sorted(h for h in held if (h - 1) % 24 not in held):
+        until = first + 1
+        while until % 24 in held:
+            until += 1
+        spans.append(fixed(span(first, until if until <= 24 else until % 24)))
+    return join(spans, lang)
 
 
 @remembered
@@ -60,11 +85,24 @@ def days_of(reading: Reading) -> Period | None:
 
 
 def state(response: Response, factor: str) -> str:
-    """Return ``yes``, ``no``, ``fragile`` or ``untold``."""
+    """Return ``yes``, ``no``, ``disagree`` (means differ not beyond chance, ranks or winsorised means do), ``fragile`` or ``untold``."""
     curve = response.curves.get(factor)
     if curve is None or curve.matters is None:
         return "untold"
-    return "yes" if curve.matters else "fragile" if curve.reason == "fragile" else "no"
+    if curve.matters or curve.reason == "fragile":
+        return "yes" if curve.matters else "fragile"
+    return "disagree" if any(_finds(curve, key) for key in SIMPLE) else "no"
+
+
+def disagrees(response: Response) -> tuple[str, ...]:
+    """Return which of the hour and the weekday have tests that disagree: whether they matter must then be called open."""
+    return tuple(f for f in ("hour", "weekday") if state(response, f) == "disagree")
+
+
+def _finds(curve: Curve, key: str) -> bool | None:
+    """Return whether a check finds a difference, None where it was not made; where the joint test finds none, one alone must be strict."""
+    p = float(curve.checks.get(key, float("nan")))
+    return (p < (LEVEL if curve.p < RESPONSE_LEVEL else STRICT)) if np.isfinite(p) else None
 
 
 def best(curve: Curve) -> pd.Series:
@@ -79,28 +117,17 @@ def best(curve: Curve) -> pd.Series:
     return compared.loc[(size if curve.reason == "fragile" else size.abs()).idxmax()]
 
 
-def window(curve: Curve) -> tuple[int, int] | None:
-    """Return first and last hour of the run of named hours above the mean that holds the best one; None without such an hour."""
-    t = curve.table
-    good = {int(h) for h in t[t.is_named & (t.ratio > 1)].level} if curve.matters and curve.factor == "hour" else set()
-    if not good:
-        return None
-    first = last = int(best(curve).level)
-    while first - 1 in good:
-        first -= 1
-    while last + 1 in good:
-        last += 1
-    return first, last
-
-
 def _metric(factor: str) -> str:
     return f"timing_{factor}"
 
 
-def _chance(p: float, lang: Lang) -> Text:
-    if not np.isfinite(p):
-        return raw("–")
-    return phrase("timing_below", lang) if p < SMALL else number(p, "timing_chance", "share", lang)
+def _odds(p: float, lang: Lang) -> Text:
+    """Return how likely chance alone would give as much, as a clause; above a half only that it lies within chance."""
+    if p > WITHIN_CHANCE:
+        return phrase("timing_odds_within", lang)
+    return phrase(
+        "timing_odds", lang, chance=phrase("timing_below", lang) if p < SMALL else number(p, "timing_chance", "share", lang)
+    )
 
 
 def _told(curve: Curve, row: pd.Series, lang: Lang) -> dict[str, Text]:
@@ -111,8 +138,11 @@ def _told(curve: Curve, row: pd.Series, lang: Lang) -> dict[str, Text]:
     }
 
 
-def title(response: Response, factor: str, reading: Reading, lang: Lang) -> Text:
-    """Return what was found for a factor, with its number: a difference, none, a fragile one, or that it cannot be told."""
+def title(response: Response, factor: str, reading: Reading, lang: Lang, *, is_short: bool = False) -> Text:
+    """Return what was found for a factor, with its numbers: every level off the mean, none, that tests disagree, or that it is untold.
+
+    The short form leaves out levels below the mean where there are some above it.
+    """
     name, kind = factor_name(factor, lang), state(response, factor)
     if kind == "untold":
         return phrase("timing_title_untold", lang, factor=name)
@@ -120,49 +150,118 @@ def title(response: Response, factor: str, reading: Reading, lang: Lang) -> Text
     row = best(curve)
     told = {"factor": name, "level": level_name(factor, row.level, reading, lang)} | _told(curve, row, lang)
     if kind == "no":
-        return phrase("timing_title_none", lang, chance=_chance(curve.p, lang), **told)
+        return phrase("timing_title_none", lang, odds=_odds(curve.p, lang), **told)
+    if kind == "disagree":
+        return phrase("timing_title_disagree", lang, odds=_odds(curve.p, lang), tests=_tests(curve, lang), **told)
     if kind == "fragile":
         return phrase("timing_title_fragile", lang, **told)
-    run = window(curve)
-    if run and run[0] < run[1]:
-        hours = phrase("timing_hours_run", lang, first=fixed(run[0]), last=fixed(run[1]))
-        return phrase("timing_title_hour_window", lang, window=hours, **told)
-    if not curve.table.is_named.any():
-        return phrase("timing_title_spread", lang, chance=_chance(curve.p, lang), **told)
-    return phrase("timing_title_high" if row.ratio > 1 else "timing_title_low", lang, **told)
+    sides = [_side(curve, is_high, reading, lang) for is_high in (True, False)]
+    held = [side for side in sides if side is not None]
+    if not held:
+        return phrase("timing_title_spread", lang, odds=_odds(curve.p, lang), **told)
+    levels = join(held[:1] if is_short else held, lang, "item_separator")
+    return phrase("timing_title_named" if sides[0] is not None else "timing_title_low", lang, factor=name, levels=levels)
+
+
+def _side(curve: Curve, is_high: bool, reading: Reading, lang: Lang) -> Text | None:
+    """Return the named levels on one side of the mean, the farthest with its number; None where there is none."""
+    t = curve.table
+    side = t[t.is_named & ((t.ratio > 1) == is_high)]
+    if side.empty:
+        return None
+    far = side.loc[side.ratio.idxmax() if is_high else side.ratio.idxmin()]
+    many = (
+        hours_text(side.level, lang)
+        if curve.factor == "hour"
+        else join([level_name(curve.factor, v, reading, lang) for v in side.level], lang)
+    )
+    key = f"timing_side_{'high' if is_high else 'low'}_{'many' if len(side) > 1 else 'one'}"
+    listed = {"list": many} if len(side) > 1 else {}
+    return phrase(key, lang, level=level_name(curve.factor, far.level, reading, lang), **listed, **_told(curve, far, lang))
+
+
+def _tests(curve: Curve, lang: Lang) -> Text:
+    return join([phrase(f"timing_test_{key}", lang) for key in SIMPLE if _finds(curve, key)], lang)
+
+
+def class_sentence(response: Response, reading: Reading, lang: Lang) -> Text | None:
+    """Return the best and the worst class of content (the format, where classes do not differ); None where neither is shown to matter."""
+    factor = next((f for f in ("content_class", "format") if state(response, f) == "yes"), None)
+    if factor is None:
+        return None
+    curve = response.curves[factor]
+    compared = curve.table[curve.table.is_compared & (curve.table.ratio > 0)]
+    top, last = (compared.loc[getattr(compared.ratio, end)()] for end in ("idxmax", "idxmin"))
+    low = _told(curve, last, lang)
+    told = {"factor": factor_name(factor, lang), "level": level_name(factor, top.level, reading, lang)} | _told(curve, top, lang)
+    told |= {"last": level_name(factor, last.level, reading, lang), "least": low["ratio"], "least_interval": low["interval"]}
+    return labels.sentence(phrase("timing_class", lang, **told), lang)
 
 
 def rows(response: Response, factor: str, reading: Reading, lang: Lang) -> pd.DataFrame:
-    """Return a factor's levels for ``charts.dots`` (display multiple): hours and weekdays in their order, the others by effect."""
+    """Return a factor's levels for ``charts.dots`` (display multiple): hours and weekdays in their order, the others by effect.
+
+    Levels with too few posts or responders to be compared are left out; :func:`note` names them.
+    """
     made = []
     if state(response, factor) != "untold":
-        for r in response.curves[factor].table.itertuples():
+        table = response.curves[factor].table
+        for r in table[table.is_compared].itertuples():
             text = labels.plain_number(r.ratio, "multiple", lang)
-            if not r.is_compared:
-                text = phrase("timing_text_few", lang, ratio=text, n=f"{r.n_posts:,}").plain
+            if r.is_named:
+                text = phrase("timing_text_high" if r.ratio > 1 else "timing_text_low", lang, ratio=text).plain
             label = level_name(factor, r.level, reading, lang).plain
             made.append((label, r.ratio, r.low, r.high, text, bool(r.is_named and r.ratio > 1)))
     return pd.DataFrame(made, columns=["label", "value", "low", "high", "text", "is_accent"])
 
 
+def hour_curve(response: Response, reading: Reading, lang: Lang) -> pd.DataFrame:
+    """Return the compared hours for ``charts.curves`` (y multiple): those of contact in one series, quiet hours in another."""
+    columns = ["series", "x", "y", "low", "high", "is_accent", "is_dashed"]
+    if state(response, "hour") == "untold":
+        return pd.DataFrame(columns=columns)
+    table = response.curves["hour"].table
+    table = table[table.is_compared].set_index("level").reindex(range(24))
+    rules = policy()
+    open_ = [rules.contact_from <= time(h) < rules.contact_until for h in range(24)]
+    touches = [not open_[h] or (h > 0 and not open_[h - 1]) or (h < 23 and not open_[h + 1]) for h in range(24)]
+    made = []
+    for key, shown, quiet in (("timing_series_open", open_, False), ("timing_series_quiet", touches, True)):
+        part = table[["ratio", "low", "high"]].where(np.repeat(np.array(shown)[:, None], 3, axis=1))
+        if part.ratio.notna().any():
+            named = {"series": phrase(key, lang).plain, "x": range(24), "y": part.ratio, "low": part.low, "high": part.high}
+            made.append(pd.DataFrame({**named, "is_accent": not quiet, "is_dashed": quiet}))
+    whole = pd.concat(made, ignore_index=True) if made else pd.DataFrame(columns=columns)
+    seen = whole.x[whole.y.notna()]
+    return whole[whole.x.between(seen.min(), seen.max())].reset_index(drop=True) if len(whole) else whole
+
+
+def hour_label(lang: Lang) -> str:
+    """Return the name of the axis of hours."""
+    return phrase("timing_x", lang).plain
+
+
 def band(lang: Lang) -> tuple[float, float, str]:
     """Return the named line of the mean for ``charts.dots``."""
-    return 0.997, 1.003, phrase("timing_band", lang).plain
+    return 0.9995, 1.0005, phrase("timing_band", lang).plain
 
 
 def note(response: Response, factor: str, reading: Reading, lang: Lang) -> Text:
     """Return the small print of a factor's chart: period, n, definition, and that hours were not randomised."""
     if state(response, factor) == "untold":
         return raw("")
-    few = not response.curves[factor].table.is_compared.all()
-    days = days_of(reading)
+    table = response.curves[factor].table
+    few, days = table.level[~table.is_compared.astype(bool)], days_of(reading)
+    held = hours_text(few, lang) if factor == "hour" else join([level_name(factor, v, reading, lang) for v in few], lang)
+    marks = phrase("timing_note_marks", lang) if table.is_named.any() else raw("")
     return phrase(
         "timing_note",
         lang,
         span=words.span(reading, days, lang) if days and posted(reading).is_dated else phrase("no_dates", lang),
         posts=labels.count(response.n_posts, lang),
         groups=labels.count(response.n_groups, lang),
-        few=phrase("timing_note_few", lang) if few else raw(""),
+        marks=marks,
+        few=phrase("timing_note_few", lang, list=held, least=fixed(FEWEST_POSTS)) if len(few) else raw(""),
         kind=phrase("timing_drawn" if response.is_randomised else "timing_described", lang),
     )
 
@@ -184,7 +283,19 @@ def untold(response: Response, factor: str, reading: Reading, lang: Lang) -> tup
             told = {"groups": labels.count(response.n_groups, lang)}
         return ask, phrase(f"timing_why_{curve.reason}", lang, **told), phrase(f"timing_need_{need}", lang)
     least = number(curve.detectable, "timing_detectable", "multiple", lang)
-    why = phrase("timing_why_fragile", lang) if kind == "fragile" else phrase("timing_why_none", lang, have=have, least=least)
+    if kind == "fragile":
+        why = phrase("timing_why_fragile", lang)
+    elif kind == "disagree":
+        why = phrase(
+            "timing_why_disagree",
+            lang,
+            odds=_odds(curve.p, lang),
+            tests=_tests(curve, lang),
+            least=least,
+            weak=phrase("timing_weak", lang) if _weak(curve) else raw(""),
+        )
+    else:
+        why = phrase(f"timing_why_none{_weak(curve)}", lang, have=have, least=least)
     if not np.isfinite(curve.posts_needed):
         return ask, why, phrase("timing_need_levels", lang)
     posts = max(min(curve.posts_needed, MOST_POSTS), response.n_posts + 1)
@@ -192,20 +303,71 @@ def untold(response: Response, factor: str, reading: Reading, lang: Lang) -> tup
     return ask, why, phrase(need, lang, n=number(posts, "timing_posts", "count", lang))
 
 
+def _weak(curve: Curve) -> str:
+    return "_weak" if curve.detectable > WEAK else ""
+
+
 def robustness_rows(response: Response, reading: Reading, lang: Lang) -> list[dict[str, Text]]:
-    """Return one row per factor with its joint test and the checks on posts (:data:`COLUMNS`)."""
+    """Return one row per factor with what its joint test and the checks on posts say, in words (:data:`COLUMNS`)."""
     made = []
     for factor in FACTORS:
         if factor not in response.curves:
             continue
         curve = response.curves[factor]
-        row = {"factor": factor_name(factor, lang), "chance": _chance(curve.p, lang)}
-        for key in ("winsorised", "rank", "without_top_post", "without_top_percent"):
-            row[key] = _chance(float(curve.checks.get(key, float("nan"))), lang)
+        joint = curve.p < RESPONSE_LEVEL if np.isfinite(curve.p) else None
+        row = {"factor": factor_name(factor, lang), "chance": _word(joint, lang)}
+        for key in CHECKS:
+            row[key] = _word(_finds(curve, key), lang)
         row["medians"] = level_name(factor, curve.checks["medians"], reading, lang) if "medians" in curve.checks else raw("–")
         row["verdict"] = phrase(f"timing_says_{state(response, factor)}", lang)
         made.append(row)
     return made
+
+
+def _word(found: bool | None, lang: Lang) -> Text:
+    return raw("–") if found is None else phrase(f"timing_test_{'yes' if found else 'no'}", lang)
+
+
+def checks_note(response: Response, lang: Lang) -> Text | None:
+    """Return the small print under :func:`robustness_rows`: what counts as a difference, dispersion, clusters; None without posts."""
+    if not np.isfinite(response.dispersion):
+        return None
+    told = {"joint": RESPONSE_LEVEL, "alone": LEVEL, "strict": STRICT}
+    spread = number(response.dispersion, "timing_dispersion", "per", lang)
+    return phrase("timing_checks_note", lang, dispersion=spread, **{k: fixed(f"{v:.2%}") for k, v in told.items()})
+
+
+def checks_frame(response: Response, reading: Reading, lang: Lang) -> pd.DataFrame:
+    """Return the p-values behind :func:`robustness_rows` and of the tests whether hours differ by another factor, for Excel."""
+    head = {key: phrase(COLUMNS[key], lang).plain for key in ("factor", "chance", *CHECKS, "medians", "verdict")}
+    made = []
+    for factor, curve in response.curves.items():
+        row = {
+            "factor": factor_name(factor, lang).plain,
+            "chance": curve.p,
+            "verdict": phrase(f"timing_says_{state(response, factor)}", lang).plain,
+        }
+        row |= {key: float(curve.checks.get(key, float("nan"))) for key in CHECKS}
+        row["medians"] = level_name(factor, curve.checks["medians"], reading, lang).plain if "medians" in curve.checks else ""
+        made.append(row)
+    for (first, second), p in response.interactions.items():
+        pair = phrase("timing_pair", lang, first=factor_name(first, lang), second=factor_name(second, lang)).plain
+        made.append({"factor": pair, "chance": p})
+    return pd.DataFrame(made, columns=list(head)).rename(columns=head)
+
+
+def levels_frame(response: Response, reading: Reading, lang: Lang) -> pd.DataFrame:
+    """Return every level of every factor for Excel, headed and named in the reader's words."""
+    keys = ("n_posts", "n_groups", "n_rows", "y", "m", "rate", "ratio", "low", "high", "is_compared", "is_named")
+    words_ = {True: phrase("timing_yes", lang).plain, False: phrase("timing_no", lang).plain}
+    parts = []
+    for factor, curve in response.curves.items():
+        table = curve.table[list(keys)].replace({"is_compared": words_, "is_named": words_})
+        table.insert(0, "level", [level_name(factor, v, reading, lang).plain for v in curve.table.level])
+        table.insert(0, "factor", factor_name(factor, lang).plain)
+        parts.append(table)
+    whole = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=["factor", "level", *keys])
+    return whole.rename(columns={c: phrase(f"timing_level_{c}", lang).plain for c in whole.columns})
 
 
 def verdict_sentence(response: Response, reading: Reading, lang: Lang) -> Text:
@@ -214,15 +376,23 @@ def verdict_sentence(response: Response, reading: Reading, lang: Lang) -> Text:
     states = {factor: state(response, factor) for factor in ("hour", "weekday")}
     found = [factor for factor, kind in states.items() if kind == "yes"]
     if found:
-        return join([labels.sentence(title(response, f, reading, lang), lang) for f in found], lang, "sentence_separator")
+        return join(
+            [labels.sentence(title(response, f, reading, lang, is_short=True), lang) for f in found], lang, "sentence_separator"
+        )
     kinds = set(states.values())
+    open_ = disagrees(response)
     if not response.n_posts:
         text = phrase("timing_verdict_no_posts", lang)
+    elif open_:
+        curve = response.curves[open_[0]]
+        told = {"factor": factor_name(open_[0], lang), "odds": _odds(curve.p, lang), "tests": _tests(curve, lang)}
+        text = phrase("timing_verdict_disagree", lang, n=n, **told)
     elif "fragile" in kinds:
         text = phrase("timing_verdict_fragile", lang, n=n)
     elif kinds == {"no"}:
-        least = number(response.curves["hour"].detectable, "timing_detectable", "multiple", lang)
-        text = phrase("timing_verdict_none", lang, n=n, least=least)
+        hour = response.curves["hour"]
+        least = number(hour.detectable, "timing_detectable", "multiple", lang)
+        text = phrase(f"timing_verdict_none{_weak(hour)}", lang, n=n, least=least)
     elif "no" in kinds:
         text = phrase(f"timing_verdict_none_{next(f for f, k in states.items() if k == 'no')}", lang, n=n)
     elif any(c.reason == "few_groups" for c in response.curves.values()):
@@ -235,12 +405,12 @@ def verdict_sentence(response: Response, reading: Reading, lang: Lang) -> Text:
 
 
 def interaction_sentences(response: Response, lang: Lang) -> list[Text]:
-    """Return whether the effect of the hour differs by kind of group and by class, one sentence each."""
+    """Return whether the best hours differ by kind of group and by class, one sentence each (by weekday: ``joint_view``)."""
     made = []
     for (_, second), p in response.interactions.items():
-        kind = "untold" if not np.isfinite(p) else "found" if p < OTHER_LEVEL else "none"
-        told = {"chance": _chance(p, lang)} if kind != "untold" else {}
-        made.append(labels.sentence(phrase(f"timing_interaction_{kind}", lang, factor=factor_name(second, lang), **told), lang))
+        if second != "weekday":
+            kind = "untold" if not np.isfinite(p) else "found" if p < OTHER_LEVEL else "none"
+            made.append(labels.sentence(phrase(f"timing_interaction_{second}_{kind}", lang), lang))
     return made
 
 
@@ -249,26 +419,29 @@ def fatigue_sentence(response: Response, lang: Lang) -> Text:
     value, low, high = response.fatigue
     if not np.isfinite(value):
         return labels.sentence(phrase("timing_fatigue_untold", lang), lang)
-    kind = "less" if high < 1 else "more" if low > 1 else "none"
+    kind = "none" if low <= 1 <= high else "more" if low > 1 else "wasted" if 2 * high < 1 else "less" if 2 * low > 1 else "even"
     ratio = number(value, "timing_fatigue", "multiple", lang)
     spread = interval(low, high, "timing_fatigue", "multiple", lang)
-    return labels.sentence(phrase(f"timing_fatigue_{kind}", lang, ratio=ratio, interval=spread), lang)
+    both = {
+        "total": number(2 * value, "timing_fatigue", "multiple", lang),
+        "total_interval": interval(2 * low, 2 * high, "timing_fatigue", "multiple", lang),
+    }
+    return labels.sentence(phrase(f"timing_fatigue_{kind}", lang, ratio=ratio, interval=spread, **both), lang)
 
 
 def model_sentence(response: Response, lang: Lang) -> Text | None:
-    """Return base rate and dispersion; None without posts."""
+    """Return the base rate; None without posts."""
     if not np.isfinite(response.dispersion):
         return None
     rate = number(response.base_rate, "timing_rate", "share", lang)
-    spread = number(response.dispersion, "timing_dispersion", "per", lang)
-    return labels.sentence(phrase("timing_dispersion_note", lang, rate=rate, dispersion=spread), lang)
+    return labels.sentence(phrase("timing_base_rate", lang, rate=rate), lang)
 
 
 def findings(response: Response, reading: Reading) -> list[Finding]:
     """Return findings for the hand-over: whether timing matters first, then one per factor.
 
-    The first one's scope says ``finding``: ``timing_effect``, ``no_timing_effect``, ``fragile_timing_effect``, ``not_enough_data`` or
-    ``no_data``.
+    The first one's scope says ``finding``: ``timing_effect``, ``timing_tests_disagree``, ``no_timing_effect``, ``fragile_timing_effect``,
+    ``not_enough_data`` or ``no_data``.
     """
     days = days_of(reading)
     span = str(days) if days else str(reading.period)
@@ -277,6 +450,8 @@ def findings(response: Response, reading: Reading) -> list[Finding]:
         head, verdict = "no_data", "no_data"
     elif "yes" in kinds:
         head, verdict = "timing_effect", "signal"
+    elif "disagree" in kinds:
+        head, verdict = "timing_tests_disagree", "no_signal"
     elif "fragile" in kinds:
         head, verdict = "fragile_timing_effect", "no_signal"
     elif "no" in kinds:
@@ -286,7 +461,7 @@ def findings(response: Response, reading: Reading) -> list[Finding]:
     lead = next((f for f in ("hour", "weekday") if state(response, f) == "yes"), "hour")
     texts = {lang: (verdict_sentence(response, reading, lang), phrase("timing_label", lang)) for lang in LANGUAGES}
     made = [_finding(response, lead, {"finding": head}, span, verdict, 1, texts)]
-    verdicts = {"yes": "signal", "no": "no_signal", "fragile": "no_signal", "untold": "not_enough_data"}
+    verdicts = {"yes": "signal", "no": "no_signal", "disagree": "no_signal", "fragile": "no_signal", "untold": "not_enough_data"}
     for place, factor in enumerate((f for f in FACTORS if f in response.curves), 2):
         texts = {lang: (title(response, factor, reading, lang), factor_name(factor, lang)) for lang in LANGUAGES}
         made.append(_finding(response, factor, {"factor": factor}, span, verdicts[state(response, factor)], place, texts))

@@ -5,12 +5,15 @@ from __future__ import annotations
 import pandas as pd
 
 from sqkit import labels
-from sqkit.labels import Lang, Text, interval, join, number, phrase
+from sqkit.labels import Lang, Text, fixed, interval, join, number, phrase
+from sqkit.timing.response_view import hours_text
 from sqkit.timing.rhythm import Rhythm
+from sqkit.timing.slots import span
 
-__all__ = ["METRICS", "after_note", "after_rows", "after_title", "cell_rows", "cell_title", "hour_rows", "note", "title", "untold", "week_note", "week_rows", "week_title", "x_label"]  # fmt: skip
+__all__ = ["METRICS", "after_note", "after_rows", "after_title", "cell_note", "cell_rows", "cell_title", "hour_rows", "note", "title", "untold", "week_note", "week_rows", "week_title", "x_label"]  # fmt: skip
 
 METRICS = ("rhythm_peak", "rhythm_ratio", "rhythm_provoked", "rhythm_messages")
+EVERY = 3  # hours in one column of the week
 AFTER = {"0-1": "rhythm_after_0_1", "1-3": "rhythm_after_1_3", "3-12": "rhythm_after_3_12", "12+": "rhythm_after_12"}
 
 
@@ -24,14 +27,14 @@ def title(found: Rhythm, lang: Lang) -> Text:
         return phrase(f"rhythm_{found.what}_none", lang)
     top = found.hours.loc[found.hours.ratio.idxmax()]
     told = {
-        "hours": _hours(found.peak, lang),
+        "hours": hours_text(found.peak, lang),
         "ratio": number(top.ratio, "rhythm_ratio", "multiple", lang),
         "interval": interval(top.low, top.high, "rhythm_ratio", "multiple", lang),
     }
     if found.is_made_by_posts is None:
         return phrase(f"rhythm_{found.what}_alone", lang, **told)
     if found.is_made_by_posts:
-        return phrase("rhythm_messages_made", lang, raw=_hours((found.raw_peak,), lang), **told)
+        return phrase("rhythm_messages_made", lang, raw=hours_text((found.raw_peak,), lang), **told)
     return phrase("rhythm_messages_own", lang, provoked=number(found.provoked[0], "rhythm_provoked", "share", lang), **told)
 
 
@@ -88,14 +91,13 @@ def after_rows(found: Rhythm, lang: Lang) -> pd.DataFrame:
 
 
 def after_title(found: Rhythm, lang: Lang) -> Text:
-    """Return how much a post sets going within an hour."""
+    """Return how much a post sets going within an hour, that it sets nothing going, or that it cannot be told."""
     if found.reason or found.after.empty:
-        return phrase("rhythm_untold_messages", lang)
+        return phrase("rhythm_after_untold", lang)
     first = found.after.iloc[0]
     ratio = number(first.ratio, "rhythm_ratio", "multiple", lang)
-    return phrase(
-        "rhythm_after_title", lang, ratio=ratio, interval=interval(first.low, first.high, "rhythm_ratio", "multiple", lang)
-    )
+    spread = interval(first.low, first.high, "rhythm_ratio", "multiple", lang)
+    return phrase("rhythm_after_title" if first.low > 1 else "rhythm_after_none", lang, ratio=ratio, interval=spread)
 
 
 def after_note(found: Rhythm, lang: Lang) -> Text:
@@ -117,34 +119,55 @@ def week_title(found: Rhythm, lang: Lang) -> Text:
     top = days.loc[days.ratio.idxmax()]
     if top.low <= 1:
         return phrase("rhythm_week_none", lang)
-    peak = join([_day(d, lang) for d in days.weekday[days.is_peak]], lang)
-    ratio = number(top.ratio, "rhythm_ratio", "multiple", lang)
-    spread = interval(top.low, top.high, "rhythm_ratio", "multiple", lang)
-    return phrase("rhythm_week_named", lang, days=peak, ratio=ratio, interval=spread)
+    peak = days[days.is_peak.astype(bool)]
+    told = {
+        "days": join([_day(d, lang) for d in peak.weekday], lang), "ratio": number(top.ratio, "rhythm_ratio", "multiple", lang),
+        "interval": interval(top.low, top.high, "rhythm_ratio", "multiple", lang),
+    }  # fmt: skip
+    if len(peak) < 2:
+        return phrase("rhythm_week_named", lang, **told)
+    least = number(peak.ratio.min(), "rhythm_ratio", "multiple", lang)
+    return phrase("rhythm_week_several", lang, top=_day(top.weekday, lang), least=least, **told)
 
 
 def week_note(found: Rhythm, lang: Lang) -> Text:
-    """Return the small print under the weekdays and the cells of hour and weekday."""
+    """Return the small print under the weekdays."""
     return phrase("rhythm_note_week", lang, n=labels.count(found.n, lang))
 
 
-def cell_rows(found: Rhythm, lang: Lang, every: int = 3) -> pd.DataFrame:
+def cell_rows(found: Rhythm, lang: Lang, every: int = EVERY) -> pd.DataFrame:
     """Return orders by weekday and hours (`every` so many together) for ``charts.matrix``; empty where hours are not told."""
-    if found.reason or found.cells.empty:
+    cells = _cells(found, every)
+    if cells.empty:
         return pd.DataFrame(columns=["row", "column", "shade", "text"])
-    cells = found.cells.assign(hour=found.cells.hour // every * every).groupby(["weekday", "hour"], as_index=False).ratio.mean()
-    text = [labels.plain_number(v, "multiple", lang) for v in cells.ratio]
+    text = [f"{v:.1f}" for v in cells.ratio]
     rows = [_day(d, lang).plain for d in cells.weekday]
-    return pd.DataFrame({"row": rows, "column": cells.hour.astype(str), "shade": cells.ratio / cells.ratio.max(), "text": text})
+    columns = [span(h, h + every).replace("\u2013", "\u2013 ") for h in cells.hour]  # a narrow column may break there
+    return pd.DataFrame({"row": rows, "column": columns, "shade": cells.ratio / cells.ratio.max(), "text": text})
+
+
+def _cells(found: Rhythm, every: int) -> pd.DataFrame:
+    if found.reason or found.cells.empty:
+        return pd.DataFrame(columns=["weekday", "hour", "ratio"])
+    return found.cells.assign(hour=found.cells.hour // every * every).groupby(["weekday", "hour"], as_index=False).ratio.mean()
 
 
 def cell_title(found: Rhythm, lang: Lang) -> Text:
     """Return the weekday and hours with most orders, as seen; that hours or days differ is told by the other two charts."""
-    if found.reason or found.cells.empty:
+    cells = _cells(found, EVERY)
+    if cells.empty:
         return phrase("rhythm_week_untold", lang)
-    top = cell_rows(found, lang).reset_index(drop=True)
-    best = top.loc[top.shade.idxmax()]
-    return phrase("rhythm_cells", lang, day=labels.fixed(best.row), hour=labels.fixed(best.column))
+    top = cells.loc[cells.ratio.idxmax()]
+    told = {
+        "hours": fixed(span(int(top.hour), int(top.hour) + EVERY)),
+        "ratio": number(top.ratio, "rhythm_ratio", "multiple", lang),
+    }
+    return phrase("rhythm_cells", lang, day=_day(top.weekday, lang), **told)
+
+
+def cell_note(found: Rhythm, lang: Lang) -> Text:
+    """Return the small print under :func:`cell_rows`: n, what a cell is, that cells carry no interval."""
+    return phrase("rhythm_note_cells", lang, n=labels.count(found.n, lang))
 
 
 def _replies(found: Rhythm, lang: Lang) -> Text:
@@ -153,20 +176,6 @@ def _replies(found: Rhythm, lang: Lang) -> Text:
 
 def _day(weekday: int, lang: Lang) -> Text:
     return phrase(f"timing_day_{int(weekday)}", lang)
-
-
-def _hours(hours: tuple[int, ...], lang: Lang) -> Text:
-    """Return hours as spans, across midnight where they run so."""
-    held = set(hours)
-    starts = [h for h in sorted(held) if (h - 1) % 24 not in held] or [min(held)]
-    spans = []
-    for first in starts:
-        until = first + 1
-        while until % 24 in held and until - first < 24:
-            until += 1
-        ends = [number(h, "rhythm_peak", "count", lang) for h in (first, until % 24 or 24)]
-        spans.append(phrase("rhythm_hours", lang, first=ends[0], until=ends[1]))
-    return join(spans, lang)
 
 
 def _dots(table: pd.DataFrame, names: list[str], accents: object, lang: Lang) -> pd.DataFrame:

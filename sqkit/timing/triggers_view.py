@@ -5,7 +5,8 @@ from __future__ import annotations
 from sqkit import labels
 from sqkit.labels import Lang, Text, constants, interval, join, number, phrase
 from sqkit.reading import Reading, words
-from sqkit.timing.response_view import level_name
+from sqkit.timing.response import response
+from sqkit.timing.response_view import disagrees, level_name
 from sqkit.timing.triggers import TRIGGERS, Triggered
 
 __all__ = ["COLUMNS", "METRICS", "answer", "headline", "rows"]
@@ -47,6 +48,9 @@ def answer(one: Triggered, reading: Reading, lang: Lang) -> Text:
     if one.state in ("no_record", "experiment"):
         return phrase(f"triggers_{one.state}", lang)
     analysis = one.record.analysis
+    factor = one.record.analysis if one.record.analysis in ("hour", "weekday") else ""
+    if factor in disagrees(response(reading)):
+        return phrase("triggers_why_disagree", lang)
     if one.state == "untold":
         reason = (
             one.reason
@@ -64,7 +68,7 @@ def answer(one: Triggered, reading: Reading, lang: Lang) -> Text:
 
 
 def rows(found: tuple[Triggered, ...], reading: Reading, lang: Lang) -> list[dict[str, Text]]:
-    """Return one row per part of a trigger, for ``tables.grid`` (:data:`COLUMNS`)."""
+    """Return one row per part of a trigger, for ``tables.grid`` (:data:`COLUMNS`): first what the data can answer."""
     return [
         {
             "trigger": _name(one, lang),
@@ -72,5 +76,5 @@ def rows(found: tuple[Triggered, ...], reading: Reading, lang: Lang) -> list[dic
             "answer": answer(one, reading, lang),
             "how": constants(one.record.text("measured", lang)),
         }
-        for one in found
+        for one in sorted(found, key=lambda one: not one.is_evaluated)
     ]

@@ -290,7 +290,8 @@ def test_where_nothing_can_be_compared_it_is_said_and_how_to_accept(tmp_path):
         for found in cases.values():
             assert accepted_view.title(found, reading, lang).plain and accepted_view.rows(found, lang).empty
             assert len(accepted_view.untold(found, reading, lang)) == 3
-        assert "sqkit plan accept sent-world" in accepted_view.untold(cases["none_accepted"], reading, lang)[2].plain
+        assert "sqkit" not in accepted_view.untold(cases["none_accepted"], reading, lang)[2].plain  # there may be no plan to accept
+        assert f"sqkit plan accept sent-world all.{lang}.plan.json" in accepted_view.how_to_accept(reading, lang).plain
 
 
 def test_a_report_carries_json_beside_it_and_keeps_its_own_names(tmp_path):

@@ -71,7 +71,11 @@ def test_planted_days_are_found_and_no_other(tmp_path):
     for kind, truth in {**planted, "wet": 0.85}.items():
         assert table.low[kind] < truth < table.high[kind]
     assert found.named.kind.iloc[0] == "spring_festival"
-    assert title(found, "en").plain.startswith("Days move orders: Spring Festival")
+    told = title(found, "en").plain
+    assert told.startswith("Orders differ by the kind of day: three peak days of 618 and Double 11 above ordinary days")
+    assert "below ordinary days: Spring Festival" in told and "rain or snow" in told
+    marks = rows(found, "en").set_index("label").text.str[-1]
+    assert (marks == "\u2191").sum() == 1 and (marks == "\u2193").sum() == 2
     assert len(rows(found, "zh")) == int((table.reason == "").sum()) and untold(found, "en") is None
 
 
@@ -86,14 +90,15 @@ def test_one_occasion_and_few_days_are_said_not_judged(tmp_path):
     table = found.table.set_index("kind")
     assert table.reason["spring_festival"] == "one_occasion" and table.reason["double_12"] == "no_days"
     assert not table.is_named["spring_festival"] and np.isnan(table.low["spring_festival"])
-    assert "Spring Festival" in unread(found, "en").plain
+    assert "Spring Festival" in unread(found, "en").plain and "to judge orders" in unread(found, "en").plain
 
 
 def test_too_little_and_no_days(tmp_path):
     small = days(orders(tmp_path, {}, per_day=0.5, n_days=300), "orders")
     assert small.reason == "not_enough_data" and untold(small, "zh") is not None
     reading = orders(tmp_path, {}, per_day=2, n_days=300)
-    assert days(reading, "response").reason == "missing"
+    none = days(reading, "response")
+    assert none.reason == "missing" and "no posts" in untold(none, "en")[1].plain  # there are orders with a day
 
 
 @pytest.mark.parametrize("viral", [False, True])

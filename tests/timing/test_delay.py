@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 import numpy as np
@@ -10,7 +11,17 @@ import pytest
 import worlds
 
 from sqkit.timing.delay import delays, late_quantile
-from sqkit.timing.delay_view import hour_rows, plan_sentence, quiet_sentence, share_rows, title, untold, who_sentence
+from sqkit.timing.delay_view import (
+    hour_rows,
+    hour_title,
+    plan_sentence,
+    quiet_sentence,
+    rows,
+    share_rows,
+    title,
+    untold,
+    who_sentence,
+)
 
 FIRST = datetime(2025, 3, 3)
 N_GROUPS, N_POSTS = 40, 150
@@ -91,7 +102,11 @@ def test_words_and_rows(reading):
     found = delays(reading)
     for lang in ("zh", "en"):
         assert "95%" in title(found, lang).plain and plan_sentence(reading, lang) is not None
-        assert len(share_rows(found, lang)) == 4 and len(hour_rows(found, lang)) == 12
+        assert len(share_rows(found, lang)) == 4 and len(rows(found, lang)) == 3
+        assert hour_rows(found, lang).empty and hour_title(found, lang) is None  # no hour is named
+    assert rows(found, "en").value.is_monotonic_increasing
+    slow = replace(found, hours=found.hours.assign(is_named=found.hours.level == found.hours.level.max()))
+    assert len(hour_rows(slow, "en")) == 12 and f"{found.hours.level.max()}:00" in hour_title(slow, "en").plain
     assert untold(found, "en") is None
 
 

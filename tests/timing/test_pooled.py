@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import date, datetime, timedelta
 
 import numpy as np
@@ -247,7 +248,11 @@ def test_a_page_says_which_groups_and_when(small):
 
 def test_one_curve_is_said_as_a_finding():
     found = pool_rows(*draw(seed=1)[:2])
-    assert "One curve serves all 30 groups" in pooled_view.headline(found, "en").plain
+    assert "No need to plan the 30 groups apart" in pooled_view.headline(found, "en").plain
+    spread = pooled_view.spread_rows(found, "en")
+    assert len(spread) == 3 and spread.high[0] == pytest.approx(np.exp(found.tau_window[2])) and np.isnan(spread.low[2])
+    wide = replace(found, tau_window=(0.1, 0.0, 0.4))
+    assert "1.49×" in pooled_view.headline(wide, "en").plain and "weak" in pooled_view.headline(wide, "en").plain
     asked, why, need = pooled_view.untold(found, "en")
     assert "four times in five" in why.plain and need.plain
     assert found.tau_window[1] == 0 and 0 < found.tau_window[2] < 0.2

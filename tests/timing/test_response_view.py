@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import date
 from types import SimpleNamespace
 
@@ -19,7 +20,7 @@ from sqkit.timing.response import response
 LEVELS = {"hour": [9, 12, 19, 20, 21], "weekday": [1, 2, 3, 4, 5], "content_class": ["rules", "product", "culture", "", "new"]}
 
 
-def curve(factor: str, matters: bool | None, reason: str = "", named: bool = True) -> Curve:
+def curve(factor: str, matters: bool | None, reason: str = "", named: bool = True, rank: float = 0.3, p: float = 0.3) -> Curve:
     ratio = np.array([0.8, 0.9, 1.1, 1.3, 1.2])
     table = pd.DataFrame(
         {"level": LEVELS[factor], "n_posts": [50, 50, 50, 50, 12], "n_groups": 9, "n_rows": 400, "y": 500, "m": 9000}
@@ -29,8 +30,10 @@ def curve(factor: str, matters: bool | None, reason: str = "", named: bool = Tru
         rate=ratio * 0.05, ratio=ratio, low=ratio * 0.9, high=ratio * 1.1, is_compared=[True] * 4 + [False], is_named=off
     )
     table.loc[4, ["low", "high"]] = np.nan
-    checks = {"winsorised": 0.2, "rank": 0.00001, "medians": LEVELS[factor][3]} if matters is not None else {}
-    p = {True: 0.001, False: 0.3, None: np.nan}[matters]
+    checks = (
+        {"winsorised": 0.2, "rank": 0.00001 if matters else rank, "medians": LEVELS[factor][3]} if matters is not None else {}
+    )
+    p = {True: 0.001, False: p, None: np.nan}[matters]
     return Curve(factor, table, np.eye(5), p, matters, reason, checks, 1.25, 800.0)
 
 
@@ -50,20 +53,75 @@ def made(*curves: Curve, n: int = 212) -> Response:
 def test_titles_say_what_was_found_and_its_opposites(lang):
     reading = reading_of()
     cases = {
-        "window": made(curve("hour", True)), "spread": made(curve("hour", True, named=False)), "none": made(curve("hour", False)),
-        "fragile": made(curve("hour", False, "fragile")), "untold": made(curve("hour", None, "not_enough_data")),
+        "named": made(curve("hour", True)), "spread": made(curve("hour", True, named=False)), "none": made(curve("hour", False)),
+        "disagree": made(curve("hour", False, rank=0.0001)), "fragile": made(curve("hour", False, "fragile")),
+        "untold": made(curve("hour", None, "not_enough_data")),
     }  # fmt: skip
     titles = {key: view.title(found, "hour", reading, lang).plain for key, found in cases.items()}
-    assert len(set(titles.values())) == 5
-    assert ("19–20" if lang == "zh" else "19:00–20:59") in titles["window"] and "1.30×" in titles["window"]
+    assert len(set(titles.values())) == 6
     assert "1.30×" in titles["none"] and "30.0%" in titles["none"]
     for key, found in cases.items():
         text = view.verdict_sentence(found, reading, lang)
         assert text.plain and not publish.scan(text.html)
         told = view.untold(found, "hour", reading, lang)
-        assert (told is None) == (key in ("window", "spread"))
+        assert (told is None) == (key in ("named", "spread"))
         assert not publish.scan("".join(t.html for t in told or ()))
         assert publish.scan(view.title(found, "hour", reading, lang).html) == []
+
+
+@pytest.mark.parametrize(
+    ("factor", "high", "low"),
+    [("hour", ("19:00\u201321:00", "20:00\u201321:00"), "09:00\u201310:00"), ("weekday", ("Wednesday", "Thursday"), "Monday")],
+)
+def test_a_title_names_every_level_that_the_picture_marks(factor, high, low):
+    found, reading = made(curve(factor, True)), reading_of()
+    told = view.title(found, factor, reading, "en").plain
+    assert all(name in told for name in (*high, low, "1.30×", "0.80×"))
+    rows = view.rows(found, factor, reading, "en")
+    marked = rows[rows.text.str.contains("[\u2191\u2193]")]
+    assert marked.text.str[-1].tolist() == ["\u2193", "\u2191", "\u2191"] and marked.is_accent.tolist() == [False, True, True]
+    short = view.verdict_sentence(found, reading, "en").plain
+    assert high[1] in short and "0.80×" not in short
+
+
+def test_hours_are_clock_times_with_the_end_not_included():
+    assert view.hours_text([8, 12, 19, 20, 21], "en").plain == "08:00\u201309:00, 12:00\u201313:00, 19:00\u201322:00"
+    assert view.hours_text([0, 1, 23, 22], "en").plain == "22:00\u201302:00"
+    assert view.hours_text([23], "en").plain == "23:00\u201324:00"
+    assert view.hours_text(range(24), "en").plain == "00:00\u201324:00"
+
+
+@pytest.mark.parametrize(("rank", "kind"), [(0.0001, "disagree"), (0.01, "no")])
+def test_where_means_show_nothing_one_simple_test_must_be_strict(rank, kind):
+    """Two tests for each of five factors share 2.5%: 0.0025 each."""
+    found = made(curve("hour", False, rank=rank), curve("weekday", False))
+    assert view.state(found, "hour") == kind and view.disagrees(found) == (("hour",) if kind == "disagree" else ())
+    row = view.robustness_rows(found, reading_of(), "en")[0]
+    assert row["rank"].plain.startswith("\u2713" if kind == "disagree" else "\u2717")
+    head = view.findings(found, reading_of())[0].scope["finding"]
+    assert head == ("timing_tests_disagree" if kind == "disagree" else "no_timing_effect")
+    assert ("tests disagree" in view.title(found, "hour", reading_of(), "en").plain) == (kind == "disagree")
+
+
+def test_a_chance_beyond_a_half_is_said_in_words():
+    found = made(curve("hour", False, p=1.0))
+    told = view.title(found, "hour", reading_of(), "en").plain
+    assert "well within chance" in told and "100" not in told
+
+
+def test_the_best_and_the_worst_class_in_one_sentence():
+    found, reading = made(curve("hour", True), curve("content_class", True)), reading_of()
+    told = view.class_sentence(found, reading, "en").plain
+    assert "1.30×" in told and "0.80×" in told and "rules is lowest" in told
+    assert view.class_sentence(made(curve("content_class", False)), reading, "en") is None
+
+
+def test_curve_of_hours_parts_contact_from_quiet_hours():
+    """Contact is from 9 to 21: of 9, 12, 19 and 20, all lie in it; at 20 the quiet hours begin to be drawn, 21 was not compared."""
+    frame = view.hour_curve(made(curve("hour", True)), reading_of(), "en")
+    contact = frame[frame.is_accent & frame.y.notna()]
+    assert contact.x.tolist() == [9, 12, 19, 20]
+    assert frame[~frame.is_accent & frame.y.notna()].x.tolist() == [9, 20]
 
 
 def test_the_need_says_how_many_posts():
@@ -84,15 +142,16 @@ def test_levels_have_names_and_codes_stay_codes():
     dated, undated = reading_of(), reading_of(is_dated=False)
     assert view.level_name("weekday", 1, dated, "en").plain == "Monday"
     assert view.level_name("weekday", 1, undated, "en").plain == "weekday code 1"
-    assert view.level_name("hour", 20, dated, "en").plain == "20:00"
+    assert view.level_name("hour", 20, dated, "en").plain == "20:00\u201321:00"
     assert view.level_name("content_class", "never heard of", dated, "en").plain == "never heard of"
     assert view.level_name("content_class", "", dated, "en").plain == "not given"
 
 
-def test_rows_keep_thin_levels_without_a_bar_and_mark_the_named():
-    rows = view.rows(made(curve("hour", True)), "hour", reading_of(), "en")
-    assert rows.is_accent.tolist() == [False, False, True, True, False]
-    assert np.isnan(rows.low[4]) and "posts: 12" in rows.text[4]
+def test_rows_leave_out_thin_levels_which_the_note_names_and_mark_the_named():
+    found = made(curve("hour", True))
+    rows = view.rows(found, "hour", reading_of(), "en")
+    assert rows.is_accent.tolist() == [False, False, True, True]
+    assert "21:00\u201322:00" not in set(rows.label) and "21:00\u201322:00" in view.note(found, "hour", reading_of(), "en").plain
 
 
 @pytest.mark.parametrize(
@@ -132,10 +191,25 @@ def test_robustness_interactions_and_fatigue_are_written():
     found = made(curve("hour", True), curve("weekday", False))
     row = view.robustness_rows(found, reading_of(), "en")[0]
     assert set(row) == set(view.COLUMNS)
-    assert (row["rank"].plain, row["winsorised"].plain, row["without_top_post"].plain) == ("below 0.1%", "20.0%", "–")
-    assert "differs by kind of group" in view.interaction_sentences(found, "en")[0].plain
-    assert "falls to 0.80×" in view.fatigue_sentence(found, "en").plain
-    assert "1.40" in view.model_sentence(found, "en").plain
+    assert [row[k].plain[0] for k in ("chance", "rank", "winsorised", "without_top_post")] == ["\u2713", "\u2713", "\u2717", "–"]
+    assert "%" not in "".join(t.plain for t in row.values())
+    frame = view.checks_frame(found, reading_of(), "en")
+    assert frame["Rank test"].tolist()[:2] == [0.00001, 0.3] and frame["Test of means"].iloc[-1] == 0.02
+    assert "no difference" in view.interaction_sentences(found, "en")[0].plain  # .02 is not below the page's share
+    assert "1.40" in view.checks_note(found, "en").plain and "5.0%" in view.model_sentence(found, "en").plain
+    levels = view.levels_frame(found, reading_of(), "en")
+    assert levels.Level.tolist()[5:7] == ["Monday", "Tuesday"] and levels.Compared.tolist()[3:5] == ["yes", "no"]
+
+
+@pytest.mark.parametrize(
+    ("fatigue", "said"),
+    [
+        ((0.8, 0.7, 0.9), "yet twice the posts still bring 1.60×"), ((0.4, 0.35, 0.45), "only 0.80×"), ((0.5, 0.45, 0.55), "cannot be told"),
+        ((1.2, 1.1, 1.3), "even rises"), ((0.95, 0.9, 1.05), "No evidence"),
+    ],
+)  # fmt: skip
+def test_fatigue_is_told_with_what_twice_the_posts_bring(fatigue, said):
+    assert said in view.fatigue_sentence(replace(made(curve("hour", True)), fatigue=fatigue), "en").plain
 
 
 def test_a_source_without_posts_and_one_without_dates(store_home, in_store):
@@ -147,4 +221,4 @@ def test_a_source_without_posts_and_one_without_dates(store_home, in_store):
     found = response(reading)
     assert "weekday code" in view.title(found, "weekday", reading, "en").plain
     assert "dates not recorded" in view.note(found, "format", reading, "en").plain
-    assert view.findings(found, reading)[0].scope == {"finding": "no_timing_effect"}
+    assert view.findings(found, reading)[0].scope == {"finding": "timing_tests_disagree"}  # by hour: means 5.7%, ranks below 0.1%
