@@ -160,7 +160,10 @@ def file_part(text: str) -> str:
 
 
 def entry_frame(plan: Plan, lang: Lang, operator: str = "", owned: Mapping[str, str] | None = None) -> pd.DataFrame:
-    """Return the posts of a plan for Excel, headed in the reader's words: one row per post, of one operator or of all."""
+    """Return the posts of a plan for Excel, headed in the reader's words: one row per post, of one operator or of all.
+
+    Topic, draft and link are left empty, for people to fill.
+    """
     yes, no = (phrase(f"accepted_{word}", lang).plain for word in ("yes", "no"))
     rows = []
     for entry in plan.entries:
@@ -171,7 +174,7 @@ def entry_frame(plan: Plan, lang: Lang, operator: str = "", owned: Mapping[str, 
             "day": entry.on_day, "weekday": phrase(f"accepted_weekday_{entry.on_day.isoweekday()}", lang).plain,
             "time": f"{entry.at:%H:%M}", "slot": entry_name(entry, lang),
             "content": label("content_class", entry.content_class, lang),
-            "drawn": yes if entry.is_exploration else no, "chance": entry.chance,
+            "topic": "", "draft": "", "link": "", "drawn": yes if entry.is_exploration else no, "chance": entry.chance,
             "n_groups": dict(entry.operators)[operator] if operator else len(entry.group_ids),
             "groups": ", ".join(mine), "operators": ", ".join(o for o, _ in entry.operators),
             "members": entry.n_members, "responders": entry.responders, "low": entry.low, "high": entry.high,
@@ -183,7 +186,7 @@ def entry_frame(plan: Plan, lang: Lang, operator: str = "", owned: Mapping[str, 
 
 
 _COLUMNS = (
-    "day", "weekday", "time", "slot", "content", "drawn", "chance", "n_groups", "groups", "operators", "members", "responders", "low",
+    "day", "weekday", "time", "slot", "content", "topic", "draft", "link", "drawn", "chance", "n_groups", "groups", "operators", "members", "responders", "low",
     "high", "key",
 )  # fmt: skip
 
