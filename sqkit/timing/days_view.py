@@ -8,7 +8,7 @@ from sqkit import labels
 from sqkit.labels import Lang, Text, interval, join, number, phrase
 from sqkit.timing.days import Days
 
-__all__ = ["METRICS", "note", "rows", "title", "unread", "untold"]
+__all__ = ["METRICS", "band", "note", "rows", "title", "unread", "untold"]
 
 METRICS = ("days_ratio", "days_kinds", "days_counted")
 
@@ -40,7 +40,11 @@ def _side(kinds: pd.DataFrame, is_high: bool, lang: Lang) -> Text | None:
     ]
     if len(items) == 1:
         return phrase(f"{key}_one", lang, **items[0])
-    return phrase(f"{key}_many", lang, list=join([phrase("days_item", lang, **item) for item in items], lang))
+    return phrase(
+        f"{key}_many",
+        lang,
+        list=join([phrase("days_item", lang, kind=item["kind"], ratio=item["ratio"]) for item in items], lang),
+    )
 
 
 def rows(found: Days, lang: Lang) -> pd.DataFrame:
@@ -59,6 +63,11 @@ def rows(found: Days, lang: Lang) -> pd.DataFrame:
         label = phrase("days_row", lang, kind=_kind(r.kind, lang), n=labels.plain_number(r.n_days, "days", lang)).plain
         made.append({"label": label, "value": r.ratio, "low": r.low, "high": r.high, "text": text, "is_accent": bool(r.is_named)})
     return pd.DataFrame(made, columns=columns)
+
+
+def band(lang: Lang) -> tuple[float, float, str]:
+    """Return the named line of ordinary days for ``charts.dots``."""
+    return 0.999, 1.001, phrase("days_band", lang).plain
 
 
 def note(found: Days, lang: Lang) -> Text:

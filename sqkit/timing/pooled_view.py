@@ -146,7 +146,7 @@ def spread_rows(found: Pooled, lang: Lang) -> pd.DataFrame:
 
 def spread_band(lang: Lang) -> tuple[float, float, str]:
     """Return the named line of no difference for :func:`spread_rows`."""
-    return 0.9995, 1.0005, phrase("pooled_spread_band", lang).plain
+    return 0.999, 1.001, phrase("pooled_spread_band", lang).plain
 
 
 def _apart(found: Pooled) -> pd.DataFrame:

@@ -19,8 +19,8 @@ from sqkit.timing.posted import posted
 from sqkit.timing.slots import span
 
 __all__ = [
-    "COLUMNS", "METRICS", "band", "best", "checks_frame", "checks_note", "class_sentence", "days_of", "disagrees", "factor_name",
-    "fatigue_sentence", "findings", "hour_curve", "hour_label", "hours_text", "interaction_sentences", "level_name", "levels_frame",
+    "COLUMNS", "METRICS", "band", "best", "checks_note", "class_sentence", "days_of", "disagrees", "factor_name",
+    "fatigue_sentence", "findings", "hour_curve", "hour_label", "hours_text", "interaction_sentences", "level_name",
     "model_sentence", "note", "robustness_rows", "rows", "state", "title", "untold", "verdict_sentence",
 ]  # fmt: skip
 
@@ -175,9 +175,18 @@ def _side(curve: Curve, is_high: bool, reading: Reading, lang: Lang) -> Text | N
         if curve.factor == "hour"
         else join([level_name(curve.factor, v, reading, lang) for v in side.level], lang)
     )
-    key = f"timing_side_{'high' if is_high else 'low'}_{'many' if len(side) > 1 else 'one'}"
-    listed = {"list": many} if len(side) > 1 else {}
-    return phrase(key, lang, level=level_name(curve.factor, far.level, reading, lang), **listed, **_told(curve, far, lang))
+    key, name = f"timing_side_{'high' if is_high else 'low'}", level_name(curve.factor, far.level, reading, lang)
+    place = "inside" if len(side) > 1 else "tail"
+    shown = phrase(f"timing_hours_{place}", lang, hours=name) if curve.factor == "hour" else name
+    if len(side) > 1:
+        return phrase(
+            f"{key}_many",
+            lang,
+            list=phrase("timing_hours_list", lang, hours=many) if curve.factor == "hour" else many,
+            inside=shown,
+            **_told(curve, far, lang),
+        )
+    return phrase(f"{key}_one", lang, tail=shown, **_told(curve, far, lang))
 
 
 def _tests(curve: Curve, lang: Lang) -> Text:
@@ -224,10 +233,11 @@ def hour_curve(response: Response, reading: Reading, lang: Lang) -> pd.DataFrame
     table = table[table.is_compared].set_index("level").reindex(range(24))
     rules = policy()
     open_ = [rules.contact_from <= time(h) < rules.contact_until for h in range(24)]
-    touches = [not open_[h] or (h > 0 and not open_[h - 1]) or (h < 23 and not open_[h + 1]) for h in range(24)]
+    is_quiet = ~np.array(open_) & table.ratio.notna().to_numpy()
+    touches = is_quiet | np.append(is_quiet[1:], False) | np.append(False, is_quiet[:-1])  # and the hour at which the lines meet
     made = []
-    for key, shown, quiet in (("timing_series_open", open_, False), ("timing_series_quiet", touches, True)):
-        part = table[["ratio", "low", "high"]].where(np.repeat(np.array(shown)[:, None], 3, axis=1))
+    for key, shown, quiet in (("timing_series_open", np.array(open_), False), ("timing_series_quiet", touches, True)):
+        part = table[["ratio", "low", "high"]].where(np.repeat(shown[:, None], 3, axis=1))
         if part.ratio.notna().any():
             named = {"series": phrase(key, lang).plain, "x": range(24), "y": part.ratio, "low": part.low, "high": part.high}
             made.append(pd.DataFrame({**named, "is_accent": not quiet, "is_dashed": quiet}))
@@ -243,7 +253,7 @@ def hour_label(lang: Lang) -> str:
 
 def band(lang: Lang) -> tuple[float, float, str]:
     """Return the named line of the mean for ``charts.dots``."""
-    return 0.9995, 1.0005, phrase("timing_band", lang).plain
+    return 0.999, 1.001, phrase("timing_band", lang).plain
 
 
 def note(response: Response, factor: str, reading: Reading, lang: Lang) -> Text:
@@ -334,40 +344,7 @@ def checks_note(response: Response, lang: Lang) -> Text | None:
         return None
     told = {"joint": RESPONSE_LEVEL, "alone": LEVEL, "strict": STRICT}
     spread = number(response.dispersion, "timing_dispersion", "per", lang)
-    return phrase("timing_checks_note", lang, dispersion=spread, **{k: fixed(f"{v:.2%}") for k, v in told.items()})
-
-
-def checks_frame(response: Response, reading: Reading, lang: Lang) -> pd.DataFrame:
-    """Return the p-values behind :func:`robustness_rows` and of the tests whether hours differ by another factor, for Excel."""
-    head = {key: phrase(COLUMNS[key], lang).plain for key in ("factor", "chance", *CHECKS, "medians", "verdict")}
-    made = []
-    for factor, curve in response.curves.items():
-        row = {
-            "factor": factor_name(factor, lang).plain,
-            "chance": curve.p,
-            "verdict": phrase(f"timing_says_{state(response, factor)}", lang).plain,
-        }
-        row |= {key: float(curve.checks.get(key, float("nan"))) for key in CHECKS}
-        row["medians"] = level_name(factor, curve.checks["medians"], reading, lang).plain if "medians" in curve.checks else ""
-        made.append(row)
-    for (first, second), p in response.interactions.items():
-        pair = phrase("timing_pair", lang, first=factor_name(first, lang), second=factor_name(second, lang)).plain
-        made.append({"factor": pair, "chance": p})
-    return pd.DataFrame(made, columns=list(head)).rename(columns=head)
-
-
-def levels_frame(response: Response, reading: Reading, lang: Lang) -> pd.DataFrame:
-    """Return every level of every factor for Excel, headed and named in the reader's words."""
-    keys = ("n_posts", "n_groups", "n_rows", "y", "m", "rate", "ratio", "low", "high", "is_compared", "is_named")
-    words_ = {True: phrase("timing_yes", lang).plain, False: phrase("timing_no", lang).plain}
-    parts = []
-    for factor, curve in response.curves.items():
-        table = curve.table[list(keys)].replace({"is_compared": words_, "is_named": words_})
-        table.insert(0, "level", [level_name(factor, v, reading, lang).plain for v in curve.table.level])
-        table.insert(0, "factor", factor_name(factor, lang).plain)
-        parts.append(table)
-    whole = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=["factor", "level", *keys])
-    return whole.rename(columns={c: phrase(f"timing_level_{c}", lang).plain for c in whole.columns})
+    return phrase("timing_checks_note", lang, dispersion=spread, **{k: fixed(f"{v * 100:g}%") for k, v in told.items()})
 
 
 def verdict_sentence(response: Response, reading: Reading, lang: Lang) -> Text:

@@ -10,7 +10,7 @@ from sqkit.timing.response_view import hours_text
 from sqkit.timing.rhythm import Rhythm
 from sqkit.timing.slots import span
 
-__all__ = ["METRICS", "after_note", "after_rows", "after_title", "cell_note", "cell_rows", "cell_title", "hour_rows", "note", "title", "untold", "week_note", "week_rows", "week_title", "x_label"]  # fmt: skip
+__all__ = ["METRICS", "after_note", "after_rows", "after_title", "band", "cell_note", "cell_rows", "cell_title", "hour_rows", "note", "title", "untold", "week_note", "week_rows", "week_title", "x_label"]  # fmt: skip
 
 METRICS = ("rhythm_peak", "rhythm_ratio", "rhythm_provoked", "rhythm_messages")
 EVERY = 3  # hours in one column of the week
@@ -59,7 +59,8 @@ def untold(found: Rhythm, lang: Lang) -> tuple[Text, Text, Text] | None:
     """Return question, reason and need where the rhythm could not be read, else None."""
     if not found.reason:
         return None
-    keys = (f"rhythm_question_{found.what}", f"rhythm_why_{found.reason}", f"rhythm_need_{found.what}")
+    reason = f"missing_{found.what}" if found.reason == "missing" else found.reason
+    keys = (f"rhythm_question_{found.what}", f"rhythm_why_{reason}", f"rhythm_need_{found.what}")
     return tuple(phrase(key, lang) for key in keys)
 
 
@@ -103,6 +104,11 @@ def after_title(found: Rhythm, lang: Lang) -> Text:
 def after_note(found: Rhythm, lang: Lang) -> Text:
     """Return the small print under :func:`after_rows`."""
     return phrase("rhythm_after_note", lang, n=labels.count(found.n, lang), replies=_replies(found, lang))
+
+
+def band(lang: Lang) -> tuple[float, float, str]:
+    """Return the named line of the average day for :func:`week_rows`, or of the usual hour for :func:`after_rows`."""
+    return 0.999, 1.001, phrase("rhythm_band", lang).plain
 
 
 def week_rows(found: Rhythm, lang: Lang) -> pd.DataFrame:

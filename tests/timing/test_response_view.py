@@ -13,6 +13,7 @@ from books import present
 
 from sqkit import publish
 from sqkit.reading import Period, read
+from sqkit.timing import response_sheets
 from sqkit.timing import response_view as view
 from sqkit.timing.model import FACTORS, Curve, Posted, Response
 from sqkit.timing.response import response
@@ -117,11 +118,17 @@ def test_the_best_and_the_worst_class_in_one_sentence():
 
 
 def test_curve_of_hours_parts_contact_from_quiet_hours():
-    """Contact is from 9 to 21: of 9, 12, 19 and 20, all lie in it; at 20 the quiet hours begin to be drawn, 21 was not compared."""
+    """Contact is from 9 to 21: 9, 12, 19 and 20 lie in it, 21 is quiet and was not compared."""
     frame = view.hour_curve(made(curve("hour", True)), reading_of(), "en")
     contact = frame[frame.is_accent & frame.y.notna()]
     assert contact.x.tolist() == [9, 12, 19, 20]
-    assert frame[~frame.is_accent & frame.y.notna()].x.tolist() == [9, 20]
+    told = made(curve("hour", True))
+    told.curves["hour"].table.loc[4, ["is_compared", "low", "high"]] = True, 1.1, 1.3
+    frame = view.hour_curve(told, reading_of(), "en")
+    assert frame[~frame.is_accent & frame.y.notna()].x.tolist() == [20, 21]  # the lines meet at 20
+    assert frame[frame.is_accent & frame.y.notna()].x.tolist() == [9, 12, 19, 20]
+    frame = view.hour_curve(made(curve("hour", True)), reading_of(), "en")
+    assert frame[~frame.is_accent & frame.y.notna()].empty
 
 
 def test_the_need_says_how_many_posts():
@@ -193,11 +200,11 @@ def test_robustness_interactions_and_fatigue_are_written():
     assert set(row) == set(view.COLUMNS)
     assert [row[k].plain[0] for k in ("chance", "rank", "winsorised", "without_top_post")] == ["\u2713", "\u2713", "\u2717", "–"]
     assert "%" not in "".join(t.plain for t in row.values())
-    frame = view.checks_frame(found, reading_of(), "en")
+    frame = response_sheets.checks_frame(found, reading_of(), "en")
     assert frame["Rank test"].tolist()[:2] == [0.00001, 0.3] and frame["Test of means"].iloc[-1] == 0.02
     assert "no difference" in view.interaction_sentences(found, "en")[0].plain  # .02 is not below the page's share
     assert "1.40" in view.checks_note(found, "en").plain and "5.0%" in view.model_sentence(found, "en").plain
-    levels = view.levels_frame(found, reading_of(), "en")
+    levels = response_sheets.levels_frame(found, reading_of(), "en")
     assert levels.Level.tolist()[5:7] == ["Monday", "Tuesday"] and levels.Compared.tolist()[3:5] == ["yes", "no"]
 
 
