@@ -40,11 +40,13 @@ def told(
         Bounds of an entry hold what is not known of the model and the chance of a day.
     figures : dict of str to (value, low, high)
         ``plan``, ``habit``, ``difference`` (responders; accepted posts count in the pace, and of the habit only what they leave is
-        compared; the plan's total scatters as past weeks did around the model, the habit's does not); ``part_pace``, ``part_time``,
-        ``part_class`` (what of the difference comes from the number of posts, from hours and weekdays, from classes: they add up to it);
+        compared; the plan's total scatters as past weeks did around the model, the habit's does not); ``same_number`` (against
+        as many posts at the usual hours and of the usual classes); ``part_pace``, ``part_time``, ``part_class`` (what of the difference
+        comes from the number of posts, from hours and weekdays, from classes: they add up to it);
         ``appointments``, ``exploration`` (responders given up against the same posts in the slots of the best response);
         ``appointment_day`` (responders gained by moving one appointment to the best weekday); ``leaving``, ``posts_week``,
-        ``detectable``, ``class_*`` (planned and usual share of each class).
+        ``detectable``, ``class_*`` (planned and usual share of each class), ``quiet`` (share of the posts of the last weeks that went out
+        in an hour that begins outside contact hours).
     appointment : str
         Key ``weekday slot class best_weekday`` of ``appointment_day``.
     """
@@ -107,7 +109,7 @@ def told(
     parts = {"part_pace": same - habit, "part_time": by_time, "part_class": total - same - by_time}
     if np.isfinite(asked.scatter):
         total = total * np.exp(rng.normal(0.0, asked.scatter / math.sqrt(weeks), DRAWS))
-    made = {"plan": total, "habit": habit, "difference": total - habit, **parts}
+    made = {"plan": total, "habit": habit, "difference": total - habit, "same_number": total - same, **parts}
     if known.hour.matters:
         made |= {key: draws for key, draws in (("appointments", given_up), ("exploration", lot)) if draws.any()}
     made["leaving"] = asked.leave_rate * weeks * (np.exp(np.multiply.outer(_power(asked, rng), grown * math.log(2))) - 1) @ heads
@@ -119,6 +121,9 @@ def told(
     after = explore.detectable(drawn.sum() * over, drawn / (drawn.sum() or 1.0), dispersion)
     figures["detectable"] = (rounded(after), rounded(now), math.nan)
     figures |= _classes(asked, places)
+    if len(asked.usual):
+        quiet = (asked.usual.hour < asked.rules.contact_from.hour) | (asked.usual.hour >= asked.rules.contact_until.hour)
+        figures["quiet"] = (rounded(asked.usual.n[quiet].sum() / asked.usual.n.sum()), math.nan, math.nan)
     best = max(moved, key=lambda k: moved[k].mean(), default=None)
     if best is None or np.quantile(moved[best], 0.025) <= 0:
         return tuple(entries), figures, ""

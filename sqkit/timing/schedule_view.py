@@ -29,6 +29,7 @@ from sqkit.labels import (
 )
 from sqkit.reading import Reading
 from sqkit.timing.schedule_model import Entry, Note, Plan
+from sqkit.timing.schedule_past import USUAL_WEEKS
 from sqkit.timing.slots import CLASSES, appointments, entry_name, slots, span
 
 __all__ = [
@@ -93,13 +94,13 @@ def headline(plan: Plan, lang: Lang) -> Text:
 
 
 def title(plan: Plan, lang: Lang) -> Text:
-    """Return what the calendar is expected to bring against the usual rhythm, or that this cannot be told."""
+    """Return what the calendar is expected to bring, against as many posts in the usual rhythm, or that this cannot be told."""
     if not plan.entries:
         return headline(plan, lang)
-    value, low, high = plan.figures.get("difference", (math.nan,) * 3)
+    value, low, high = plan.figures.get("same_number", (math.nan,) * 3)
     if not math.isfinite(value):
         return phrase("schedule_title_untold", lang)
-    habit = plan.figures["habit"][0]
+    habit = plan.figures["plan"][0] - value
     told = {
         "plan": _responders(plan.figures["plan"][0], lang),
         "value": _responders(abs(value), lang),
@@ -285,7 +286,9 @@ def _parts(plan: Plan, lang: Lang) -> Text | None:
                 high=_responders(high, lang),
             )
         )
-    return phrase("schedule_parts", lang, parts=join(told, lang))
+    value, low, high = plan.figures["difference"]
+    whole = {"value": _responders(value, lang), "low": _responders(low, lang), "high": _responders(high, lang)}
+    return phrase("schedule_parts", lang, parts=join(told, lang), **whole)
 
 
 def _mix(plan: Plan, lang: Lang) -> Text | None:
@@ -313,7 +316,7 @@ def rules(plan: Plan, lang: Lang) -> list[Text]:
     """Return the rules that the calendar keeps, each with its number, and what else shaped it."""
     if not plan.entries:
         return []
-    made = [_caps(plan, lang), _quiet(plan, lang), _kept(plan, lang)]
+    made = [_caps(plan, lang), _quiet(plan, lang), _quiet_now(plan, lang), _kept(plan, lang)]
     made += [_left_out(plan, lang)]
     made += [_told(plan, note, lang) for note in plan.notes if note.id not in MEANS]
     return [sentence(text, lang) for text in made if text is not None]
@@ -333,6 +336,14 @@ def _quiet(plan: Plan, lang: Lang) -> Text:
         return phrase("schedule_quiet", lang, first=fixed(first), until=fixed(until))
     minutes = number(late, "delay_minutes", "count", lang)
     return phrase("schedule_quiet_late", lang, first=fixed(first), until=fixed(until), minutes=minutes)
+
+
+def _quiet_now(plan: Plan, lang: Lang) -> Text | None:
+    """Return how many of today's posts go out in quiet hours."""
+    share = plan.figures.get("quiet", (math.nan,) * 3)[0]
+    if not share > 0:
+        return None
+    return phrase("schedule_quiet_now", lang, share=number(share, "schedule_share", "share", lang), weeks=fixed(USUAL_WEEKS))
 
 
 def _kept(plan: Plan, lang: Lang) -> Text | None:
@@ -382,7 +393,7 @@ def _next(plan: Plan, lang: Lang) -> Text | None:
 
 def findings(plan: Plan, reading: Reading) -> list[Finding]:
     """Return what the calendar is expected to bring against the usual rhythm; descriptive until its drawn part has run."""
-    value, low, high = (v if math.isfinite(v) else None for v in plan.figures.get("difference", (math.nan,) * 3))
+    value, low, high = (v if math.isfinite(v) else None for v in plan.figures.get("same_number", (math.nan,) * 3))
     text = {lang: (title(plan, lang) if plan.entries else headline(plan, lang)).plain for lang in ("zh", "en")}
     return [
         Finding(
