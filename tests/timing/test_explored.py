@@ -11,6 +11,7 @@ import pytest
 from sqkit.timing import explored as module
 from sqkit.timing import explored_view as view
 from sqkit.timing.kept import Kept
+from sqkit.timing.pooled_view import slot_name
 
 SLOTS = ("morning_check_in", "noon", "evening")
 CHANCES = {"morning_check_in": 0.2, "noon": 0.3, "evening": 0.5}
@@ -47,7 +48,10 @@ def test_the_planted_slot_is_found_at_its_size():
     found = module.explored(READING, drawn(np.random.default_rng(3), 1.5))
     top = found.named.iloc[0]
     assert top.slot == "evening" and top.low < 1.5 / (3.5 / 3) < top.high and found.is_causal
-    assert "cause" in view.title(found, "en").plain and len(view.rows(found, "zh")) == 3
+    told = view.title(found, "en").plain
+    assert "cause" in told and len(view.rows(found, "zh")) == 3
+    assert set(found.named.slot) == set(SLOTS)  # the others lie below the mean of all three
+    assert told.index(slot_name("evening", "en").plain) < told.index(" above it at ") < told.index("below it, of which")
 
 
 def test_without_an_effect_a_slot_is_named_in_few_worlds():

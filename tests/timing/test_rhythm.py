@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 import numpy as np
@@ -11,8 +12,20 @@ import worlds
 
 from sqkit.reading import read
 from sqkit.timing.clustered import joint_p, relative
-from sqkit.timing.rhythm import messages, purchases
-from sqkit.timing.rhythm_view import after_rows, cell_rows, hour_rows, note, title, untold, week_rows, week_title
+from sqkit.timing.rhythm import Rhythm, messages, purchases
+from sqkit.timing.rhythm_view import (
+    after_rows,
+    after_title,
+    cell_note,
+    cell_rows,
+    cell_title,
+    hour_rows,
+    note,
+    title,
+    untold,
+    week_rows,
+    week_title,
+)  # fmt: skip
 
 FIRST = datetime(2025, 3, 3)  # a Monday
 N_DAYS, N_GROUPS = 120, 24
@@ -148,3 +161,39 @@ def test_nothing_after_the_day_is_seen(small_brand, in_store):
             f"SELECT count(*) FROM messages WHERE NOT is_staff AND reply_to_member_id IS NULL AND sent_at < DATE '{day}' + 1"
         ).fetchone()
     assert 0 < found.n <= n
+
+
+def test_days_that_cannot_be_told_apart_are_named_with_their_range():
+    ratio = [0.9, 0.9, 0.95, 1.0, 1.02, 1.11, 1.12]
+    week = pd.DataFrame(
+        {"weekday": range(1, 8), "ratio": ratio, "low": [r - 0.03 for r in ratio], "high": [r + 0.03 for r in ratio]}
+    )
+    two = Rhythm("purchases", weekdays=week.assign(is_peak=[False] * 5 + [True] * 2))
+    told = week_title(two, "en").plain
+    assert all(part in told for part in ("Saturday, Sunday", "1.11×–1.12×", "Sunday most at 1.12×"))
+    one = week_title(replace(two, weekdays=week.assign(is_peak=[False] * 6 + [True])), "en").plain
+    assert "Sunday: 1.12×" in one and "1.11×" not in one
+
+
+@pytest.mark.parametrize(("low", "said"), [(1.4, "somebody should be there"), (0.9, "no more than is usual")])
+def test_a_post_that_sets_talk_going_has_a_consequence(low, said):
+    after = pd.DataFrame({"after": ["0-1"], "n": [900], "ratio": [1.5], "low": [low], "high": [1.6]})
+    assert said in after_title(Rhythm("messages", after=after), "en").plain
+
+
+def test_cells_of_orders_promise_no_intervals():
+    cells = pd.DataFrame(
+        [(d, h, 2.0 if (d, h // 3) == (6, 6) else 1.0) for d in range(1, 8) for h in range(24)],
+        columns=["weekday", "hour", "ratio"],
+    )
+    found = Rhythm("purchases", cells=cells, n=700)
+    assert (
+        "Saturday 18:00\u201321:00: 2.00×" in cell_title(found, "en").plain
+        and "without intervals" in cell_note(found, "en").plain
+    )
+    assert cell_rows(found, "en").text.tolist().count("2.0") == 1
+
+
+@pytest.mark.parametrize(("what", "said"), [("messages", "no message of a member"), ("purchases", "no order of a member")])
+def test_what_is_missing_is_named_for_each(what, said):
+    assert said in untold(Rhythm(what, reason="missing"), "en")[1].plain
