@@ -7,14 +7,14 @@ import pandas as pd
 from sqkit.labels import Lang, phrase
 from sqkit.reading import Reading
 from sqkit.timing.model import Response
-from sqkit.timing.response_view import CHECKS, COLUMNS, factor_name, level_name, state
+from sqkit.timing.response_view import CHECKS, factor_name, level_name, state
 
 __all__ = ["checks_frame", "levels_frame"]
 
 
 def checks_frame(response: Response, reading: Reading, lang: Lang) -> pd.DataFrame:
     """Return the p-values behind :func:`robustness_rows` and of the tests whether hours differ by another factor, for Excel."""
-    head = {key: phrase(COLUMNS[key], lang).plain for key in ("factor", "chance", *CHECKS, "medians", "verdict")}
+    head = {key: phrase(f"timing_col_{key}", lang).plain for key in ("factor", "chance", *CHECKS, "medians", "verdict")}
     made = []
     for factor, curve in response.curves.items():
         row = {

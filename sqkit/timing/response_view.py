@@ -30,8 +30,7 @@ METRICS = (
 )  # fmt: skip
 COLUMNS = {
     "factor": "timing_col_factor", "chance": "timing_col_chance", "winsorised": "timing_col_winsorised", "rank": "timing_col_rank",
-    "without_top_post": "timing_col_without_top_post", "without_top_percent": "timing_col_without_top_percent",
-    "medians": "timing_col_medians", "verdict": "timing_col_verdict",
+    "without_top": "timing_col_without_top", "verdict": "timing_col_verdict",
 }  # fmt: skip
 LANGUAGES = ("zh", "en")
 SMALL = 0.001
@@ -85,13 +84,18 @@ def days_of(reading: Reading) -> Period | None:
 
 
 def state(response: Response, factor: str) -> str:
-    """Return ``yes``, ``no``, ``disagree`` (means differ not beyond chance, ranks or winsorised means do), ``fragile`` or ``untold``."""
+    """Return ``yes``, ``no``, ``disagree``, ``fragile`` or ``untold``.
+
+    ``disagree``: means differ not beyond chance, ranks or winsorised means do. Only told of a single page: where a post goes to several
+    groups, confirmations scatter it over hours in parts of unlike size, whose ranks differ by their size alone (in worlds without any
+    effect of the hour three times in thirteen).
+    """
     curve = response.curves.get(factor)
     if curve is None or curve.matters is None:
         return "untold"
     if curve.matters or curve.reason == "fragile":
         return "yes" if curve.matters else "fragile"
-    return "disagree" if any(_finds(curve, key) for key in SIMPLE) else "no"
+    return "disagree" if any(_finds(response, curve, key) for key in SIMPLE) else "no"
 
 
 def disagrees(response: Response) -> tuple[str, ...]:
@@ -99,10 +103,15 @@ def disagrees(response: Response) -> tuple[str, ...]:
     return tuple(f for f in ("hour", "weekday") if state(response, f) == "disagree")
 
 
-def _finds(curve: Curve, key: str) -> bool | None:
-    """Return whether a check finds a difference, None where it was not made; where the joint test finds none, one alone must be strict."""
+def _finds(response: Response, curve: Curve, key: str) -> bool | None:
+    """Return whether a check finds a difference; None where it was not made, or says nothing because means show none (see `state`).
+
+    Where means show none, one check alone must be strict.
+    """
     p = float(curve.checks.get(key, float("nan")))
-    return (p < (LEVEL if curve.p < RESPONSE_LEVEL else STRICT)) if np.isfinite(p) else None
+    if curve.p < RESPONSE_LEVEL:
+        return p < LEVEL if np.isfinite(p) else None
+    return p < STRICT if np.isfinite(p) and response.n_groups == 1 else None
 
 
 def best(curve: Curve) -> pd.Series:
@@ -152,7 +161,7 @@ def title(response: Response, factor: str, reading: Reading, lang: Lang, *, is_s
     if kind == "no":
         return phrase("timing_title_none", lang, odds=_odds(curve.p, lang), **told)
     if kind == "disagree":
-        return phrase("timing_title_disagree", lang, odds=_odds(curve.p, lang), tests=_tests(curve, lang), **told)
+        return phrase("timing_title_disagree", lang, odds=_odds(curve.p, lang), tests=_tests(response, curve, lang), **told)
     if kind == "fragile":
         return phrase("timing_title_fragile", lang, **told)
     sides = [_side(curve, is_high, reading, lang) for is_high in (True, False)]
@@ -189,8 +198,8 @@ def _side(curve: Curve, is_high: bool, reading: Reading, lang: Lang) -> Text | N
     return phrase(f"{key}_one", lang, tail=shown, **_told(curve, far, lang))
 
 
-def _tests(curve: Curve, lang: Lang) -> Text:
-    return join([phrase(f"timing_test_{key}", lang) for key in SIMPLE if _finds(curve, key)], lang)
+def _tests(response: Response, curve: Curve, lang: Lang) -> Text:
+    return join([phrase(f"timing_test_{key}", lang) for key in SIMPLE if _finds(response, curve, key)], lang)
 
 
 def class_sentence(response: Response, reading: Reading, lang: Lang) -> Text | None:
@@ -300,7 +309,7 @@ def untold(response: Response, factor: str, reading: Reading, lang: Lang) -> tup
             "timing_why_disagree",
             lang,
             odds=_odds(curve.p, lang),
-            tests=_tests(curve, lang),
+            tests=_tests(response, curve, lang),
             least=least,
             weak=phrase("timing_weak", lang) if _weak(curve) else raw(""),
         )
@@ -326,9 +335,10 @@ def robustness_rows(response: Response, reading: Reading, lang: Lang) -> list[di
         curve = response.curves[factor]
         joint = curve.p < RESPONSE_LEVEL if np.isfinite(curve.p) else None
         row = {"factor": factor_name(factor, lang), "chance": _word(joint, lang)}
-        for key in CHECKS:
-            row[key] = _word(_finds(curve, key), lang)
-        row["medians"] = level_name(factor, curve.checks["medians"], reading, lang) if "medians" in curve.checks else raw("–")
+        for key in SIMPLE:
+            row[key] = _word(_finds(response, curve, key), lang)
+        without = [_finds(response, curve, key) for key in CHECKS if key not in SIMPLE]
+        row["without_top"] = _word(None if None in without else all(without), lang)
         row["verdict"] = phrase(f"timing_says_{state(response, factor)}", lang)
         made.append(row)
     return made
@@ -362,7 +372,7 @@ def verdict_sentence(response: Response, reading: Reading, lang: Lang) -> Text:
         text = phrase("timing_verdict_no_posts", lang)
     elif open_:
         curve = response.curves[open_[0]]
-        told = {"factor": factor_name(open_[0], lang), "odds": _odds(curve.p, lang), "tests": _tests(curve, lang)}
+        told = {"factor": factor_name(open_[0], lang), "odds": _odds(curve.p, lang), "tests": _tests(response, curve, lang)}
         text = phrase("timing_verdict_disagree", lang, n=n, **told)
     elif "fragile" in kinds:
         text = phrase("timing_verdict_fragile", lang, n=n)

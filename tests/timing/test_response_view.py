@@ -55,7 +55,7 @@ def test_titles_say_what_was_found_and_its_opposites(lang):
     reading = reading_of()
     cases = {
         "named": made(curve("hour", True)), "spread": made(curve("hour", True, named=False)), "none": made(curve("hour", False)),
-        "disagree": made(curve("hour", False, rank=0.0001)), "fragile": made(curve("hour", False, "fragile")),
+        "disagree": replace(made(curve("hour", False, rank=0.0001)), n_groups=1), "fragile": made(curve("hour", False, "fragile")),
         "untold": made(curve("hour", None, "not_enough_data")),
     }  # fmt: skip
     titles = {key: view.title(found, "hour", reading, lang).plain for key, found in cases.items()}
@@ -95,7 +95,9 @@ def test_hours_are_clock_times_with_the_end_not_included():
 @pytest.mark.parametrize(("rank", "kind"), [(0.0001, "disagree"), (0.01, "no")])
 def test_where_means_show_nothing_one_simple_test_must_be_strict(rank, kind):
     """Two tests for each of five factors share 2.5%: 0.0025 each."""
-    found = made(curve("hour", False, rank=rank), curve("weekday", False))
+    many = made(curve("hour", False, rank=rank), curve("weekday", False))
+    assert view.state(many, "hour") == "no" and view.robustness_rows(many, reading_of(), "en")[0]["rank"].plain == "–"
+    found = replace(many, n_groups=1)
     assert view.state(found, "hour") == kind and view.disagrees(found) == (("hour",) if kind == "disagree" else ())
     row = view.robustness_rows(found, reading_of(), "en")[0]
     assert row["rank"].plain.startswith("\u2713" if kind == "disagree" else "\u2717")
@@ -198,7 +200,7 @@ def test_robustness_interactions_and_fatigue_are_written():
     found = made(curve("hour", True), curve("weekday", False))
     row = view.robustness_rows(found, reading_of(), "en")[0]
     assert set(row) == set(view.COLUMNS)
-    assert [row[k].plain[0] for k in ("chance", "rank", "winsorised", "without_top_post")] == ["\u2713", "\u2713", "\u2717", "–"]
+    assert [row[k].plain[0] for k in ("chance", "rank", "winsorised", "without_top")] == ["\u2713", "\u2713", "\u2717", "–"]
     assert "%" not in "".join(t.plain for t in row.values())
     frame = response_sheets.checks_frame(found, reading_of(), "en")
     assert frame["Rank test"].tolist()[:2] == [0.00001, 0.3] and frame["Test of means"].iloc[-1] == 0.02
