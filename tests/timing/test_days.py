@@ -135,4 +135,4 @@ def test_one_family_of_a_page_names_only_what_the_whole_page_can_answer_for():
     for log, named in ((0.27, False), (0.5, True)):
         row = _judged(pd.DataFrame([{"kind": "holiday", "log": log, **held}]), 400).iloc[0]
         assert (row.low > 1, row.is_named) == (True, named)
-    assert abs(RESPONSE_LEVEL + len(OTHERS) * OTHER_LEVEL - 0.05) < 1e-12
+    assert abs(RESPONSE_LEVEL + len(OTHERS) * OTHER_LEVEL - 0.04) < 1e-12
