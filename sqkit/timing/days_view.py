@@ -96,7 +96,8 @@ def untold(found: Days, lang: Lang) -> tuple[Text, Text, Text] | None:
     if not found.reason and _read(found):
         return None
     reason = f"missing_{found.outcome}" if found.reason == "missing" else found.reason or "unread"
-    return tuple(phrase(key, lang) for key in (f"days_question_{found.outcome}", f"days_why_{reason}", "days_need"))
+    need = "days_need_weather" if reason == "foreign" else "days_need"
+    return tuple(phrase(key, lang) for key in (f"days_question_{found.outcome}", f"days_why_{reason}", need))
 
 
 def _read(found: Days) -> int:
