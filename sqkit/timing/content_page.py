@@ -134,9 +134,8 @@ def decisions(found: Content, half: HalfLife, leaving: Mix, reading: Reading, la
         what = phrase("content_what_titles", lang, list=listed) if pays else phrase("content_what_titles_free", lang)
         add(what, phrase("content_tells_titles", lang, **ratios))
     if not half.reason:
-        minutes = {k: number(v, "content_half_life", "count", lang) for k, v in (("minutes", half.minutes), ("most", half.most))}
-        what = phrase("content_what_wait", lang, most=minutes["most"])
-        add(what, phrase("content_tells_half", lang, minutes=minutes["minutes"]), "content_who_groups")
+        most = number(half.most, "content_half_life", "count", lang)
+        add(phrase("content_what_wait", lang, most=most), phrase("content_tells_half", lang, most=most), "content_who_groups")
     if not made:
         add(phrase("content_what_none", lang), phrase("content_tells_none", lang))
     return made
@@ -244,11 +243,16 @@ def findings(found: Content, half: HalfLife, again: Repost, leaving: Mix, readin
 
 
 def sheets(found: Content, half: HalfLife, leaving: Mix, reading: Reading, lang: Lang) -> dict[str, pd.DataFrame]:
-    """Return factors, claims, titles as read, the curve of answers and the steps of the mix by sheet title: exact numbers."""
-    parts = [one.table.assign(factor=factor, p_adjusted=found.adjusted.get(factor)) for factor, one in found.factors.items()]
+    """Return factors, claims, titles as read, the curve of answers and the steps of the mix by sheet title, in the page's words."""
+    parts = []
+    for factor, one in found.factors.items():
+        levels = [view.level(factor, key, reading, lang).plain for key in one.table.level] if len(one.table) else []
+        told = {"factor": view.name(factor, lang).plain, "p_adjusted": found.adjusted.get(factor)}
+        parts.append(one.table.assign(level=levels, **told) if levels else one.table.assign(**told))
     made = {"factors": pd.concat([p for p in parts if len(p)], ignore_index=True) if any(map(len, parts)) else parts[0]}
-    made["claims"] = pd.DataFrame([vars(c) for c in found.claims])
+    claims = [vars(c) | {"id": view.claim_name(c, lang).plain, "verdict": view.verdict(c, lang).plain} for c in found.claims]
+    made["claims"] = pd.DataFrame(claims)
     made["titles"] = found.titles
     made["half_life"] = half.curve if half.curve is not None else pd.DataFrame(columns=["minute", "share", "low", "high"])
     made["mix"] = leaving.table
-    return {phrase(f"content_sheet_{key}", lang).plain: frame for key, frame in made.items() if len(frame.columns)}
+    return {phrase(f"content_sheet_{key}", lang).plain: frame.round(4) for key, frame in made.items() if len(frame.columns)}

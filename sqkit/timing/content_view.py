@@ -25,6 +25,7 @@ CLAIM_COLUMNS = {
 TAG_COLUMNS = {"tag": "content_col_tag", "share": "content_col_share"}
 METRIC = {"short": "content_short_title", "number": "content_title_number"}
 GOOD, CHANCE = 0.6, 0.2  # kappa
+NARROW = 0.1  # an interval around none that reaches no farther excludes anything of note
 NEEDS = {"no_posts": "posts", "no_column": "column", "aliased": "apart", "no_titles": "titles", "few_groups": "groups"}
 
 
@@ -155,7 +156,12 @@ def untold(found: Content, factor: str, reading: Reading, lang: Lang) -> tuple[T
 
 
 def verdict(claim: Claim, lang: Lang) -> Text:
-    """Return the verdict in words."""
+    """Return the verdict in words; what it could be at most where the interval is narrow around none."""
+    if claim.verdict in ("none", "contradicted"):
+        most = max(claim.high - 1, 1 - claim.low)
+        if most <= NARROW and claim.low <= 1 <= claim.high:
+            said = number(np.ceil(round(most * 100, 6)) / 100, METRIC.get(claim.id, "content_title_kind"), "share", lang)
+            return phrase("content_verdict_bounded", lang, most=said)
     return phrase(f"content_verdict_{claim.verdict}", lang)
 
 
@@ -186,6 +192,8 @@ def claim_rows(found: Content, lang: Lang) -> pd.DataFrame:
     for c in _told(found):
         text = labels.plain_number(c.ratio, "multiple", lang)
         has = c.claim == c.claim
+        if has:
+            text = phrase("content_claim_text", lang, ratio=text, claim=labels.plain_number(c.claim, "multiple", lang)).plain
         ends_ = (c.claim - 0.006, c.claim + 0.006) if has else (np.nan, np.nan)
         accent = c.verdict in ("supported", "smaller", "above")
         made.append((claim_name(c, lang).plain, c.ratio, c.low, c.high, text, accent, *ends_))
@@ -196,6 +204,11 @@ def claims_note(found: Content, reading: Reading, lang: Lang) -> Text:
     """Return the small print of the claims' chart."""
     counts = {"posts": labels.count(found.claims[0].n_with + found.claims[0].n_without, lang)}
     counts |= {"titles": labels.count(len(found.titles), lang)}
+    for claim in found.claims[:2]:
+        counts |= {
+            f"{claim.id}_with": labels.count(claim.n_with, lang),
+            f"{claim.id}_without": labels.count(claim.n_without, lang),
+        }
     tests = number(len(found.adjusted), "content_tested", "count", lang)
     told = held(found, lang, *(["class"] if found.matters("content_class") is not None else []))
     return phrase("content_claims_note", lang, span=span(reading, lang), held=told, tests=tests, **counts)

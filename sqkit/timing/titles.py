@@ -10,6 +10,8 @@ from pathlib import Path
 
 from sqkit.config import PACKAGE, read_toml
 from sqkit.errors import ContractError, InputError, unknown
+from sqkit.labels import phrase
+from sqkit.timing.slots import CLASSES
 
 __all__ = [
     "FACETS",
@@ -111,7 +113,7 @@ def read_lexicon(path: Path) -> Lexicon:
         With all faults at once.
     """
     record = read_toml(path)
-    names, faults, made = record.get("names", {}), [], []
+    names, faults, made = {"content_class": _classes()} | record.get("names", {}), [], []
     for i, one in enumerate(record.get("rules", []), 1):
         key = one.get("id", f"rule {i}")
         if one.get("facet") not in (*FACETS, *TAGS):
@@ -139,6 +141,12 @@ def read_lexicon(path: Path) -> Lexicon:
     if faults:
         raise ContractError(str(path), faults)
     return Lexicon(tuple(made), names, record.get("number", {}))
+
+
+def _classes() -> dict[str, dict[str, str]]:
+    """Return the names of the content classes: one record for pages, workbooks and calendars."""
+    key = "timing_content_class_{}"
+    return {c: {lang: phrase(key.format(c), lang).plain for lang in ("zh", "en")} for c in CLASSES}
 
 
 def classify(title: object, lang: str = "", facet: str = "title_kind") -> Read:

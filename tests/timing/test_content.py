@@ -11,7 +11,7 @@ import worlds
 from sqkit import tables
 from sqkit.timing import content_page as page
 from sqkit.timing import content_view as view
-from sqkit.timing.content import _kappa, content, title_table
+from sqkit.timing.content import Claim, _kappa, content, title_table
 from sqkit.timing.halflife import half_life, repost
 from sqkit.timing.mix import mix
 
@@ -194,3 +194,11 @@ def test_kappa_is_cohens():
     kappa, low, high = _kappa(given, found, np.arange(len(given)))
     assert kappa == pytest.approx(0.676, abs=5e-4)
     assert (high - low) / 2 / 1.96 == pytest.approx(0.0877, abs=0.002)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "said"), [(0.97, 1.04, "not seen here, at most ±4.0%"), (0.8, 1.3, "no effect to be seen here")]
+)
+def test_a_narrow_interval_around_none_says_how_much_at_most(low, high, said):
+    one = Claim("number", claim=1.5, ratio=1.0, low=low, high=high, verdict="none")
+    assert view.verdict(one, "en").plain == said
