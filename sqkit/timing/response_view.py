@@ -272,7 +272,7 @@ def note(response: Response, factor: str, reading: Reading, lang: Lang) -> Text:
     table = response.curves[factor].table
     few, days = table.level[~table.is_compared.astype(bool)], days_of(reading)
     held = hours_text(few, lang) if factor == "hour" else join([level_name(factor, v, reading, lang) for v in few], lang)
-    marks = phrase("timing_note_marks", lang) if table.is_named.any() else raw("")
+    marks = phrase("timing_note_marks", lang) if table.is_named.any() and factor != "hour" else raw("")  # hours are a curve
     return phrase(
         "timing_note",
         lang,
