@@ -14,6 +14,7 @@ from sqkit.timing import (
     days_view,
     delay_view,
     explored_view,
+    joint_view,
     plan_files,
     pooled_view,
     response_view,
@@ -38,7 +39,7 @@ __all__ = [
 
 LIMITS = ["timing_page_limits_described", "timing_page_limits_response", "timing_page_limits_plan", "timing_page_limits_many"]
 REFERENCES = ["timing_page_references_methods", "timing_page_references_domain"]
-VIEWS = (response_view, schedule_view, pooled_view, rhythm_view, delay_view, days_view, checks_view)
+VIEWS = (response_view, joint_view, schedule_view, pooled_view, rhythm_view, delay_view, days_view, checks_view)
 METRICS = tuple(
     dict.fromkeys(
         [
@@ -95,6 +96,8 @@ def _sure(found: Response, lang: Lang) -> Text | None:
         return None
     checks = {c: float(curve.checks.get(c, float("nan"))) for c in CHECKS}
     told = [c for c, p in checks.items() if np.isfinite(p)]
+    if response_view.disagrees(found):  # the first sentence says so
+        told = []
     turns = [c for c in told if (checks[c] < 0.05) != bool(curve.matters)]
     robust = "unchecked" if not told else "turns" if turns else "holds" if len(told) == len(CHECKS) else "ranks"
     counts = {
