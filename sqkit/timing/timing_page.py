@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pandas as pd
 
 from sqkit.findings import Finding
-from sqkit.labels import Lang, Text, join, number, phrase, sentence
-from sqkit.reading import Reading, words
+from sqkit.labels import Lang, Text, day, join, number, phrase, sentence
+from sqkit.reading import Period, Reading, words
 from sqkit.timing import (
     accepted_view,
     checks_view,
@@ -25,34 +27,39 @@ from sqkit.timing import (
 from sqkit.timing.accepted import accepted, already
 from sqkit.timing.days import OUTCOMES, days
 from sqkit.timing.delay import delays
+from sqkit.timing.explored import explored
+from sqkit.timing.kept import kept
 from sqkit.timing.model import Response
 from sqkit.timing.pooled import pooled
 from sqkit.timing.posted import posted
 from sqkit.timing.response import response
-from sqkit.timing.rhythm import purchases
+from sqkit.timing.response_sheets import checks_frame, levels_frame
+from sqkit.timing.rhythm import messages, purchases
 from sqkit.timing.schedule_model import Entry, Plan
 
 __all__ = [
-    "LIMITS", "METRICS", "REFERENCES", "accept_notes", "check_notes", "day_notes", "delay_notes", "findings", "group_notes", "plan_title",
-    "planned", "sheets", "span", "three_sentences", "why_notes",
+    "ANSWERS", "DECISIONS", "LIMITS", "REFERENCES", "UNTOLD", "accept_notes", "answers", "check_notes", "day_notes", "decisions",
+    "delay_notes", "findings", "group_notes", "metric_ids", "plan_title", "planned", "sheets", "span", "three_sentences", "untold",
+    "why_notes",
 ]  # fmt: skip
 
 LIMITS = ["timing_page_limits_described", "timing_page_limits_response", "timing_page_limits_plan", "timing_page_limits_many"]
 REFERENCES = ["timing_page_references_methods", "timing_page_references_domain"]
 VIEWS = (response_view, joint_view, schedule_view, pooled_view, rhythm_view, delay_view, days_view, checks_view)
-METRICS = tuple(
-    dict.fromkeys(
-        [
-            *(m for view in VIEWS for m in view.METRICS),
-            *triggers_view.METRICS.values(),
-            *accepted_view.metric_ids(),
-            *explored_view.METRICS,
-            "timing_groups",
-            "triggers_served",
-        ]
-    )
-)
+OF_POSTS = (response_view, joint_view, schedule_view, pooled_view, delay_view)
+ANSWERS = {key: f"timing_page_col_{key}" for key in ("question", "answer", "sure")}
+DECISIONS = {key: f"timing_page_col_{key}" for key in ("what", "who", "when", "tells")}
+UNTOLD = {key: f"timing_page_col_{key}" for key in ("question", "why", "need")}
 CHECKS = ("rank", "without_top_post")
+
+
+def metric_ids(reading: Reading, plan: Plan) -> list[str]:
+    """Return the quantities that the page of a source can show, for its definitions."""
+    has_posts = posted(reading).n_rows > 0
+    made = [m for view in VIEWS if has_posts or view not in OF_POSTS for m in view.METRICS]
+    made += [*triggers_view.METRICS.values(), "triggers_served"]
+    made += [*accepted_view.metric_ids(), *explored_view.METRICS] if planned(reading) else []
+    return list(dict.fromkeys([*made, "timing_groups"] if has_posts else made))
 
 
 def planned(reading: Reading) -> tuple[Entry, ...]:
@@ -61,9 +68,11 @@ def planned(reading: Reading) -> tuple[Entry, ...]:
 
 
 def span(reading: Reading, lang: Lang) -> Text:
-    """Return first and last day of the posts; the report's period where there are none."""
+    """Return first and last day of the posts, or of the source where it has none."""
     days = response_view.days_of(reading)
-    return words.span(reading, days, lang) if days and posted(reading).is_dated else words.period_name(reading, lang)
+    if reading.is_undated or reading.source.first_day is None or (days and not posted(reading).is_dated):
+        return words.period_name(reading, lang)
+    return words.span(reading, days or Period(reading.source.first_day, reading.as_of), lang)
 
 
 def three_sentences(reading: Reading, plan: Plan, lang: Lang) -> list[Text]:
@@ -86,7 +95,95 @@ def three_sentences(reading: Reading, plan: Plan, lang: Lang) -> list[Text]:
     instead = _instead(reading, lang)
     if instead is not None:
         first = join([first, sentence(instead, lang)], lang, "sentence_separator")
+    usable = _usable(found, plan, lang)
+    if usable is not None:
+        first = join([first, sentence(usable, lang)], lang, "sentence_separator")
     return [first, second, sentence(third, lang)]
+
+
+def _usable(found: Response, plan: Plan, lang: Lang) -> Text | None:
+    """Return the best hour that a plan can reach within contact hours and the time that confirmation takes, where it is not the best of all."""
+    if not plan.entries or response_view.state(found, "hour") != "yes":
+        return None
+    first, until = (int(plan.rules[k][:2]) * 60 + int(plan.rules[k][3:]) for k in ("contact_from", "contact_until"))
+    last = (until - math.ceil(plan.rules["late_minutes"] or 0) - 1) // 60
+    table = found.curves["hour"].table
+    table = table[table.is_compared & (table.ratio > 0)]
+    level = table.level.astype(int)
+    open_hours = table[(level * 60 >= first) & (level <= last)]
+    if open_hours.empty or open_hours.ratio.max() >= table.ratio.max():
+        return None
+    top = open_hours.loc[open_hours.ratio.idxmax()]
+    told = {
+        "hour": response_view.hours_text([int(top.level)], lang),
+        "ratio": number(top.ratio, "timing_hour", "multiple", lang),
+        "price": number(1 - top.ratio / table.ratio.max(), "timing_hour", "share", lang),
+    }
+    return phrase("timing_page_usable", lang, **told)
+
+
+def answers(reading: Reading, plan: Plan, lang: Lang) -> list[dict[str, Text]]:
+    """Return question, answer and how sure it is (:data:`ANSWERS`): hour, weekday, content, groups, what the calendar brings."""
+    found, made = response(reading), []
+    for factor in ("hour", "weekday", "content_class", "format"):
+        state = response_view.state(found, factor)
+        if state == "untold":
+            continue
+        detectable = found.curves[factor].detectable
+        told = {"ratio": number(detectable, f"timing_{factor}", "multiple", lang)} if np.isfinite(detectable) else {}
+        key = "no_weak" if state == "no" and not told else state
+        made.append({
+            "question": phrase(f"timing_page_ask_{factor}", lang),
+            "answer": response_view.title(found, factor, reading, lang, is_short=True),
+            "sure": phrase(f"timing_page_state_{key}", lang, **told),
+        })  # fmt: skip
+    grouped = pooled(reading)
+    if made and not grouped.reason:
+        sure = phrase("timing_page_state_corrected", lang)
+        made.append(
+            {"question": phrase("timing_page_ask_groups", lang), "answer": pooled_view.headline(grouped, lang), "sure": sure}
+        )
+    if plan.entries:
+        made.append({
+            "question": phrase("timing_page_ask_plan", lang), "answer": plan_title(reading, plan, lang),
+            "sure": phrase("timing_page_state_plan", lang),
+        })  # fmt: skip
+    return made
+
+
+def decisions(reading: Reading, plan: Plan, lang: Lang) -> list[dict[str, Text]]:
+    """Return what to do, who, when, and which number tells (:data:`DECISIONS`); nothing without a calendar."""
+    if not plan.entries:
+        return []
+    first = day(plan.first, lang)
+    made = [("accept", "lead", "before"), ("confirm", "operators", "daily"), ("lot", "operators", "daily")]
+    if any(n.id == "appointment_day" for n in plan.notes):
+        made.append(("rhythm", "content", "next"))
+    after = plan.figures["detectable"][0]
+    told = {"first": first}
+    if np.isfinite(after):
+        told["after"] = number(after, "schedule_detectable", "multiple", lang)
+    rows = []
+    for what, who, when in made:
+        tells = f"timing_page_tells_{what}" + ("_soon" if what == "lot" and "after" not in told else "")
+        rows.append({
+            "what": phrase(f"timing_page_what_{what}", lang), "who": phrase(f"timing_page_who_{who}", lang),
+            "when": phrase(f"timing_page_when_{when}", lang, **told), "tells": phrase(tells, lang, **told),
+        })  # fmt: skip
+    return rows
+
+
+def untold(reading: Reading, plan: Plan, lang: Lang) -> list[dict[str, Text]]:
+    """Return the questions these data cannot answer, why, and what it would take (:data:`UNTOLD`); the hour has a box of its own."""
+    found, grouped, kept_plans = response(reading), pooled(reading), kept(reading, accepted(reading.source.id, reading.as_of))
+    asked = [
+        response_view.untold(found, "weekday", reading, lang), joint_view.untold(found, lang), schedule_view.untold(plan, lang),
+        pooled_view.untold(grouped, lang), rhythm_view.untold(messages(reading), lang), rhythm_view.untold(purchases(reading), lang),
+        delay_view.untold(delays(reading), lang), *(days_view.untold(days(reading, o), lang) for o in OUTCOMES),
+    ]  # fmt: skip
+    if plan.entries or planned(reading):
+        asked += [accepted_view.untold(kept_plans, reading, lang), explored_view.untold(explored(reading, kept_plans), lang)]
+    return [dict(zip(UNTOLD, told, strict=True)) for told in asked if told is not None]
 
 
 def _sure(found: Response, lang: Lang) -> Text | None:
@@ -189,8 +286,7 @@ def findings(reading: Reading, plan: Plan) -> list[Finding]:
 
 def sheets(reading: Reading, plan: Plan, lang: Lang) -> dict[str, pd.DataFrame]:
     """Return the plan, per operator too, and every level of every factor by sheet title: exact numbers, no ids of members."""
-    made = [
-        curve.table.assign(factor=name, level=curve.table.level.astype(str)) for name, curve in response(reading).curves.items()
-    ]
-    levels = {phrase("timing_page_sheet", lang).plain: pd.concat(made, ignore_index=True)} if made else {}
+    found = response(reading)
+    frames = (("timing_page_sheet", levels_frame), ("timing_page_sheet_checks", checks_frame))
+    levels = {phrase(key, lang).plain: frame(found, reading, lang) for key, frame in frames} if found.curves else {}
     return plan_files.sheets(plan, lang, plan_files.owners(reading)) | levels
