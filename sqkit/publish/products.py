@@ -71,7 +71,8 @@ def build(notebook: Any, order: dict[str, Any], staging: Path) -> dict[str, floa
             write(staging / f"{name}.{kind}", content)
     for title, path in passed.attachments.items():
         _attach(Path(path), staging / f"{name}.{slug(title)}", name)
-    listed = sorted(staging.iterdir(), key=lambda p: _rank(p, name))
+    given = [*(f"{name}.{kind}" for kind in KINDS), *words, *(f"{name}.{slug(title)}" for title in passed.attachments)]
+    listed = sorted(staging.iterdir(), key=lambda p: given.index(p.name) if p.name in given else len(given))
     links = [{"href": p.name, "text": words.get(p.name, p.name.removeprefix(f"{name}."))} for p in listed]
     base, _, _ = name.rpartition(".")
     twin = f"{base}.{'en' if lang == 'zh' else 'zh'}.html" if order["twin"] else ""
@@ -113,11 +114,6 @@ def _attach(source: Path, target: Path, name: str) -> None:
     if not source.is_file():
         raise InputError(f"attachment {source} is not a file.")
     shutil.copyfile(source, target)
-
-
-def _rank(path: Path, name: str) -> int:
-    kind = path.name.removeprefix(f"{name}.")
-    return list(KINDS).index(kind) if kind in KINDS else len(KINDS)
 
 
 def _lean(notebook: Any) -> Any:

@@ -71,8 +71,10 @@ def period_name(reading: Reading, lang: Lang) -> Text:
 
 
 def store_name(reading: Reading, lang: Lang) -> Text:
-    """Return the report's store, or "all stores"."""
-    return labels.name(reading.store_name()) if reading.store else phrase("all_stores", lang)
+    """Return the report's store, or "all stores"; nothing where the source has no stores."""
+    if reading.store:
+        return labels.name(reading.store_name())
+    return phrase("all_stores", lang) if reading.stores else raw("")
 
 
 def source_name(reading: Reading, lang: Lang) -> Text:

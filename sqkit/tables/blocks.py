@@ -26,6 +26,7 @@ __all__ = [
 
 
 SENTENCE = 44  # letters; a Chinese one counts twice
+SHORT = 10  # letters of a cell; a column of such cells may be as narrow as they are
 
 
 @dataclass(frozen=True)
@@ -39,8 +40,9 @@ class Html:
 
 
 def meta(source: Text, store: Text, period: Text, as_of, lang: Lang) -> Html:
-    """The line under the title: brand, store, period, as-of day."""
-    text = phrase("meta_line", lang, source=source, store=store, period=period, as_of=day(as_of, lang))
+    """The line under the title: brand, store (none for a source without stores), period, as-of day."""
+    told = {"source": source, "period": period, "as_of": day(as_of, lang)}
+    text = phrase("meta_line", lang, store=store, **told) if store.plain else phrase("meta_line_no_store", lang, **told)
     return Html(f'<p class="meta">{text.html}</p>')
 
 
@@ -110,21 +112,28 @@ def grid(
     if not rows:
         return None
     cells_of = [[raw(row.get(key, "")) for key in columns] for row in rows]
-    head = "".join(f'<th scope="col">{phrase(heading, lang).html}</th>' for heading in columns.values())
+    heads = []
+    for heading, cells in zip(columns.values(), zip(*cells_of, strict=True), strict=True):
+        mark = ' class="short"' if all(_letters(c) <= SHORT for c in cells) else ""
+        heads.append(f'<th scope="col"{mark}>{phrase(heading, lang).html}</th>')
     body = []
     for row in cells_of:
         cells = "".join(f'<th scope="row">{c.html}</th>' if i == 0 else f"<td{_wide(c)}>{c.html}</td>" for i, c in enumerate(row))
         body.append(f"<tr>{cells}</tr>")
-    table = f'<table class="grid"><thead><tr>{head}</tr></thead><tbody>{"".join(body)}</tbody></table>'
+    table = f'<table class="grid"><thead><tr>{"".join(heads)}</tr></thead><tbody>{"".join(body)}</tbody></table>'
     scroll = f'<div class="table-scroll">{table}</div>'
     if caption is None:
         return Html(scroll)
     return Html(f'<figure class="table"><figcaption class="finding">{caption.html}</figcaption>{scroll}</figure>')
 
 
+def _letters(cell: Text) -> int:
+    return sum(2 if east_asian_width(c) in "WF" else 1 for c in cell.plain)
+
+
 def _wide(cell: Text) -> str:
     """Mark a cell that holds a sentence, so that a narrow page does not squeeze it into a column of words."""
-    return ' class="long"' if sum(2 if east_asian_width(c) in "WF" else 1 for c in cell.plain) > SENTENCE else ""
+    return ' class="long"' if _letters(cell) > SENTENCE else ""
 
 
 def definitions(metric_ids: Iterable[str], lang: Lang) -> Html:

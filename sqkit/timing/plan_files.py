@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 import re
 import tempfile
@@ -177,12 +178,16 @@ def entry_frame(plan: Plan, lang: Lang, operator: str = "", owned: Mapping[str, 
             "topic": "", "draft": "", "link": "", "drawn": yes if entry.is_exploration else no, "chance": entry.chance,
             "n_groups": dict(entry.operators)[operator] if operator else len(entry.group_ids),
             "groups": ", ".join(mine), "operators": ", ".join(o for o, _ in entry.operators),
-            "members": entry.n_members, "responders": entry.responders, "low": entry.low, "high": entry.high,
+            "members": entry.n_members, **{c: _whole(getattr(entry, c)) for c in ("responders", "low", "high")},
             "key": entry.post_key,
         })  # fmt: skip
     whole = ("operators", "members", "responders", "low", "high")  # of the post, not of one operator's share of it
     columns = [c for c in _COLUMNS if not (operator and c in whole)]
     return pd.DataFrame({phrase(f"accepted_col_{c}", lang).plain: [row[c] for row in rows] for c in columns})
+
+
+def _whole(value: float) -> int | None:
+    return round(value) if math.isfinite(value) else None
 
 
 _COLUMNS = (

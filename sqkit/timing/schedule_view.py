@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter, defaultdict
-from datetime import timedelta
+from datetime import date, timedelta
 
 import pandas as pd
 
@@ -14,7 +14,6 @@ from sqkit.labels import (
     Text,
     constants,
     count,
-    day,
     fixed,
     interval,
     join,
@@ -169,6 +168,14 @@ def contents(plan: Plan) -> list[list[Entry]]:
     return list(made.values())
 
 
+def _day(when: date, lang: Lang) -> Text:
+    """Return a day of the plan with its weekday and without the year, which the headline says."""
+    from babel.dates import format_date
+
+    text = format_date(when, "M/d EEE" if lang == "zh" else "EEE d MMM", "zh_Hans_CN" if lang == "zh" else "en")
+    return Text(text, f'<time class="day" datetime="{when.isoformat()}">{text}</time>')
+
+
 def entry_rows(plan: Plan, lang: Lang, most: int = MOST_ROWS) -> list[dict[str, Text]]:
     """Return one row per planned content, by moment (:data:`COLUMNS`), `most` of them."""
     made = []
@@ -177,7 +184,7 @@ def entry_rows(plan: Plan, lang: Lang, most: int = MOST_ROWS) -> list[dict[str, 
         value = sum(e.responders for e in parts)
         made.append(
             {
-                "day": day(first.on_day, lang),
+                "day": _day(first.on_day, lang),
                 "time": fixed(f"{first.at:%H:%M}"),
                 "slot": constants(entry_name(next((e for e in parts if e.reason == "appointment"), first), lang)),
                 "content": _class(first.content_class, lang),

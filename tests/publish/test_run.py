@@ -190,7 +190,7 @@ def test_ctrl_c_cleans_up_and_says_130(place):
 def test_attachments_lie_beside_the_report_and_never_replace_it(place):
     (place / "list.csv").write_text("a,b\n")
     hand = "import pandas as pd\nfrom sqkit.findings import hand_over\nframe = pd.DataFrame({'a': ['=1+1']})\nframe.attrs['csv'] = True\n"
-    hand += "hand_over('T', attachments={%r: %r}, tables={'To/day': frame, 'Quiet': pd.DataFrame({'b': [1]})})"
+    hand += "hand_over('T', attachments=dict.fromkeys([%r, 'b.csv', 'a.csv'], %r), tables={'To/day': frame, 'Quiet': pd.DataFrame({'b': [1]})})"
     good = fixtures.notebook(place / "30_good.ipynb", hand % ("../contacts.csv", str(place / "list.csv")))
     bad = fixtures.notebook(place / "30_bad.ipynb", hand % ("x.html", str(place / "list.csv")))
     jobs = [jobs_of(path)[1] for path in (good, bad)]
@@ -202,4 +202,6 @@ def test_attachments_lie_beside_the_report_and_never_replace_it(place):
     assert made.read_bytes() == b"\xef\xbb\xbf" + b'"a"\r\n"\'=1+1"\r\n'
     page = (place / "out" / jobs[0].folder / "all.en.html").read_text(encoding="utf-8")
     assert f'<a href="{made.name}"><bdi class="name">To/day \xb7 CSV</bdi></a>' in page and scan(page) == []
+    links = [page.index(f'href="all.en.{kind}"') for kind in ("xlsx", "ipynb", "b.csv", "a.csv")]
+    assert links == sorted(links) and links[1] < page.index(made.name) < page.index(attached.name) < links[2]  # as handed over
     assert "Choose another name" in result.outcomes[1].detail

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import date
 from html.parser import HTMLParser
+from types import SimpleNamespace
 
 import pytest
 
@@ -105,3 +106,17 @@ def test_a_missing_column_is_an_empty_cell():
 def test_definitions_are_the_targets_of_the_links():
     html = tables.definitions(["lead_rate"], "en")._repr_html_()
     assert 'id="def-lead_rate"' in html and 'href="#def-lead_rate"' in labels.definition_link("lead_rate", "x").html
+
+
+@pytest.mark.parametrize("lang", LANGS)
+def test_a_column_of_short_cells_may_be_narrow_and_a_source_without_stores_names_none(lang):
+    rows = [{"a": "Thu 31 Dec", "b": "A"}, {"a": "\u5468\u56db", "b": "A" * 11}]
+    html = checked(
+        tables.grid([{k: labels.name(v) for k, v in row.items()} for row in rows], {"a": "col_metric", "b": "col_value"}, lang)
+    )
+    assert html.count('class="short"') == 1 and html.index('class="short"') < html.index('<th scope="col">')
+    name, day = labels.name("Brand"), date(2026, 6, 30)
+    parts = [tables.meta(name, store, labels.day(day, lang), day, lang).html.count("\xb7") for store in (labels.raw(""), name)]
+    assert parts == [2, 3]
+    named = [words.store_name(SimpleNamespace(store="", stores=stores), lang).plain for stores in ({}, {"S1": "One"})]
+    assert named == ["", labels.phrase("all_stores", lang).plain]

@@ -160,6 +160,13 @@ def test_sheets_are_headed_in_the_readers_words_and_hold_each_post_once():
     assert list(made) == ["Content plan", "Plan OP01", "Plan OP02"]
     assert made["Content plan"]["Groups"].tolist() == [2, 2] and made["Plan OP01"]["Groups"].tolist() == [1, 2]
     assert made["Plan OP02"]["Group ids"].tolist() == ["G002"] and made["Content plan"]["Weekday"].tolist() == ["Mon", "Tue"]
+    counts = made["Content plan"][["Expected responders", "Low", "High"]].to_numpy().tolist()
+    assert counts == [[10, 7, 12], [10, 7, 12]] and set(made["Content plan"]["Planned time"]) == {
+        "19:05",
+        "12:30",
+    }  # whole people
+    untold = replace(PLAN, entries=(replace(ENTRIES[0], responders=float("nan")),))
+    assert plan_files.sheets(untold, "en")["Content plan"]["Expected responders"].isna().all()
     zh = plan_files.sheets(PLAN, "zh", OWNED)
     assert all(any("\u4e00" <= c <= "\u9fff" for c in name) for frame in zh.values() for name in frame.columns)
     assert plan_files.sheets(replace(PLAN, entries=()), "zh") == {}

@@ -99,6 +99,11 @@ def test_headline_picture_and_tables_count_sends(lang):
         ("OP1", "4", "2"),
         ("OP2", "1", "1"),
     ]
+    days = (
+        ["7/6 \u5468\u4e00", "7/6 \u5468\u4e00", "7/7 \u5468\u4e8c"] if lang == "zh" else ["Mon 6 Jul", "Mon 6 Jul", "Tue 7 Jul"]
+    )
+    rows = view.entry_rows(made, lang)
+    assert [row["day"].plain for row in rows] == days and 'class="day" datetime="2026-07-06"' in rows[0]["day"].html
     assert view.untold(made, lang) is None
 
 
