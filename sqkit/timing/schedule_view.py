@@ -128,13 +128,7 @@ def picture(plan: Plan, lang: Lang) -> pd.DataFrame:
     rows = []
     for place in range((plan.last - plan.first).days + 1 if plan.entries else 0):
         on_day = plan.first + timedelta(place)
-        label = phrase(
-            "schedule_day",
-            lang,
-            month=fixed(on_day.month),
-            day=fixed(on_day.day),
-            weekday=phrase(f"timing_day_{on_day.isoweekday()}", lang),
-        )
+        label = _day(on_day, lang)
         for slot in used:
             found = cells.get((on_day, slot.id))
             text = ""
