@@ -6,7 +6,7 @@ import pandas as pd
 
 from sqkit import labels
 from sqkit.labels import Lang, Text, count, fixed, interval, join, number, phrase
-from sqkit.timing.explored import LEAST_GROUPS, LEAST_SENDS, Explored
+from sqkit.timing.explored import LEAST_DAYS, LEAST_GROUPS, LEAST_SENDS, Explored
 from sqkit.timing.pooled_view import slot_name
 
 __all__ = ["METRICS", "note", "rows", "title", "untold"]
@@ -66,5 +66,5 @@ def untold(found: Explored, lang: Lang) -> tuple[Text, Text, Text] | None:
     """Return question, reason and need where nothing was drawn or too little, else None."""
     if not found.reason:
         return None
-    need = phrase("explored_need", lang, sends=fixed(LEAST_SENDS), groups=fixed(LEAST_GROUPS))
+    need = phrase("explored_need", lang, sends=fixed(LEAST_SENDS), groups=fixed(LEAST_GROUPS), days=fixed(LEAST_DAYS))
     return phrase("explored_question", lang), phrase(f"explored_title_{found.reason}", lang), need

@@ -13,11 +13,11 @@ FACTORS = ("hour", "weekday", "content_class", "kind", "format")
 
 # One page names effects of many families; together they may name something where nothing is in 5% of cases. They share 4%, as what was
 # simulated has an error of its own (benchmarks/timing_page_alarms.py): half goes to the factors of the response model (Holm over them),
-# the rest in equal parts to eight others, each with its own correction within.
+# the rest in equal parts to nine others, each with its own correction within.
 RESPONSE_LEVEL = 0.02
 OTHERS = (
     "interactions", "groups apart", "days on response", "days on orders", "delay by hour", "delay by operator", "posts make the peak",
-    "coupons",
+    "coupons", "drawn slots",
 )  # fmt: skip
 OTHER_LEVEL = 0.02 / len(OTHERS)
 

@@ -193,7 +193,9 @@ def _notes(
 ) -> list[Note]:
     """Return what shaped the plan, in the order of the page."""
     capacity, made, rows = asked.capacity, [], places.rows
-    made.append(Note(f"hour_{'matters' if known.hour.matters else 'usual'}"))
+    hour = asked.seen.curves.get("hour") if asked.seen else None
+    is_read = hour is not None and hour.matters is not None
+    made.append(Note(f"hour_{'matters' if known.hour.matters else 'usual' if is_read else 'unknown'}"))
     facts = {k: _fact(getattr(chosen, k)) for k in ("per_week", "usual", "gain", "low", "high")}
     if posts_week is not None:
         made.append(Note("pace_asked", {"per_week": rounded(posts_week), "usual": rounded(chosen.usual)}))

@@ -6,10 +6,11 @@ import numpy as np
 import pandas as pd
 
 from sqkit.reading import Reading
+from sqkit.stats import holm
 
 __all__ = ["WAVE_RATIO", "WAVE_WEEKS", "leave_power", "leaving_weeks", "mine", "waves"]
 
-WAVE_WEEKS, WAVE_LEAST, WAVE_RATIO, WAVE_P = 4, 5, 1.5, 0.01
+WAVE_WEEKS, WAVE_LEAST, WAVE_RATIO, WAVE_P = 4, 5, 1.5, 0.05
 LEAVE_WEEKS = 26
 
 
@@ -40,17 +41,29 @@ def leaving_weeks(reading: Reading) -> pd.DataFrame:
 
 
 def waves(leaving: pd.DataFrame) -> set[str]:
-    """Return groups that leave faster in the last four weeks than before: 1.5 times, five leavers, p below .01 (Poisson)."""
+    """Return groups that leave faster in the last four weeks than before: 1.5 times, five leavers, p below .05 by Holm over all groups.
+
+    Given all leavers of a group, those of the last weeks are binomial with the share of members then; counts are divided by how much
+    the weeks before vary beyond chance (Pearson, over all groups).
+    """
     if leaving.empty:
         return set()
-    from scipy.special import pdtrc
+    from scipy.special import betainc
 
     recent = leaving.week < WAVE_WEEKS
     now, before = (part.groupby("group_id")[["members", "leavers"]].sum() for part in (leaving[recent], leaving[~recent]))
     both = now.join(before.add_suffix("_before"), how="inner")
-    expected = (both.leavers_before + 0.5) / both.members_before * both.members
-    p = pdtrc(both.leavers - 1, expected)
-    return set(both.index[(both.leavers >= WAVE_LEAST) & (both.leavers >= WAVE_RATIO * expected) & (p < WAVE_P)])
+    past = leaving[~recent]
+    whole = past.groupby("group_id")[["members", "leavers"]].transform("sum")
+    expected = past.members * whole.leavers / whole.members
+    some = expected > 0
+    df = int(some.sum()) - past.group_id[some].nunique()
+    over = max(float(((past.leavers - expected)[some] ** 2 / expected[some]).sum()) / df, 1.0) if df > 0 else 1.0
+    share = both.members / (both.members + both.members_before)
+    p = betainc(np.maximum(both.leavers, 1e-9) / over, both.leavers_before / over + 1, share)
+    usual = (both.leavers_before + 0.5) / both.members_before * both.members
+    named = (both.leavers >= WAVE_LEAST) & (both.leavers >= WAVE_RATIO * usual) & (np.array(holm(p.tolist())) < WAVE_P)
+    return set(both.index[named])
 
 
 def leave_power(leaving: pd.DataFrame) -> tuple[float, float, float]:

@@ -21,6 +21,7 @@ __all__ = [
 
 USUAL_WEEKS = 8
 FEW_POSTS = 3  # a group with this many or fewer gets the rate of its kind
+OFF = 3.0  # standard errors from which the level of the last weeks counts
 LEAST_WEEKS = 4  # from which the model is held against what came
 
 
@@ -174,15 +175,17 @@ def places_taken(already: tuple[Entry, ...]) -> frozenset[tuple[str, date, str]]
     return frozenset((g, e.on_day, e.slot) for e in already for g in e.group_ids)
 
 
-def missed(reading: Reading, groups: pd.DataFrame, seen: Response | None) -> tuple[float, int]:
-    """Return by how much weeks' responders scatter around what the response model says of their mix, and the number of weeks.
+def missed(reading: Reading, groups: pd.DataFrame, seen: Response | None) -> tuple[float, int, float]:
+    """Return by how much a week's responders scatter around what the response model says of its mix, of how many weeks, and their level.
 
-    Standard deviation of the log of responders over ``members x rate of the group x hour x weekday x class`` by week of the last eight,
-    each counted back from `as_of`. In part the chance of a week, in part what the model does not know; NaN below four weeks.
+    The level is responders of the last eight weeks over what the model says of them (rates come from the whole past, at whatever pace it
+    was), where it lies three standard errors of weeks off 1; else 1. The scatter is the standard deviation of the log of responders over ``members x rate of the group x hour x weekday x class`` by week of the last eight,
+    each counted back from `as_of`, widened for a level that is estimated from so many weeks. In part the chance of a week, in part what the
+    model does not know; NaN, and a level of 1, below four weeks.
     """
     nan = float("nan")
     if seen is None or not len(groups):
-        return nan, 0
+        return nan, 0, 1.0
     frame = reading.engine.execute(
         f"""SELECT CAST(date_diff('day', on_day, DATE '{reading.as_of}') // 7 AS INTEGER) AS week, group_id, hour, weekday, content_class,
             CAST(sum(y) AS DOUBLE) AS y, CAST(sum(m) AS DOUBLE) AS m FROM posted
@@ -197,5 +200,9 @@ def missed(reading: Reading, groups: pd.DataFrame, seen: Response | None) -> tup
     weeks = frame.assign(expected=expected)[expected > 0].groupby("week")[["y", "expected"]].sum()
     weeks = weeks[weeks.y > 0]
     if len(weeks) < LEAST_WEEKS:
-        return nan, len(weeks)
-    return float(np.log(weeks.y / weeks.expected).std(ddof=1)), len(weeks)
+        return nan, len(weeks), 1.0
+    n = len(weeks)
+    spread = float(np.log(weeks.y / weeks.expected).std(ddof=1))
+    level = float(weeks.y.sum() / weeks.expected.sum())
+    is_off = abs(np.log(level)) > OFF * spread / np.sqrt(n)
+    return spread * float(np.sqrt(1 + 1 / n)), n, level if is_off else 1.0

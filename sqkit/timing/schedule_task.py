@@ -73,7 +73,7 @@ class Task:
     ----------
     groups : DataFrame
         One row per group to plan, by id: ``group_id``, ``operator``, ``n_members``, ``weight`` (members, or 1 where response is counted per
-        post), ``rate`` (responders per weight and post, shrunk to its kind; NaN if unknown), ``per_week`` (usual posts), ``is_recovering``.
+        post), ``rate`` (responders per weight and post, shrunk to its kind, at the level of the last weeks; NaN if unknown), ``per_week`` (usual posts), ``is_recovering``.
     sent : DataFrame
         ``group_id``, ``on_day``, ``n``: posts that count towards the caps of the days planned, accepted ones included.
     taken : frozenset of (group_id, date, slot)
@@ -199,7 +199,8 @@ def task(
         notes.append(Note("gap", {"days": gap}))
     rate, power, error = leave_power(weeks)
     usual, minutes, contents = usual_posts(reading)
-    scatter, n_weeks = missed(reading, groups, seen)
+    scatter, n_weeks, level = missed(reading, groups, seen)
+    groups["rate"] *= level
     return Task(
         groups=groups, sent=counted(reading, rules, first, last, groups, already), usual=usual, minutes=minutes, late=late, delays=delays,
         contents=contents, seen=seen, kept_away=tuple(held), left_out=tuple(sorted(left_out)), taken=places_taken(already),

@@ -40,7 +40,7 @@ METRICS = ("schedule_posts", "schedule_responders", "schedule_share", "schedule_
 COLUMNS = {key: f"schedule_col_{key}" for key in ("day", "time", "slot", "content", "groups", "drawn", "responders")}
 LOAD_COLUMNS = {key: f"schedule_col_{key}" for key in ("operator", "posts", "most")}
 MOST_ROWS = 40  # on the page; the sheet has all of them
-MEANS = ("hour_matters", "hour_usual", "appointments", "appointment_day", "contents", "exploration", "described")
+MEANS = ("hour_matters", "hour_usual", "hour_unknown", "appointments", "appointment_day", "contents", "exploration", "described")
 EMPTY = ("undated", "no_groups", "all_held_out", "closed", "no_capacity", "no_room")
 # How a fact of a note is written: metric and display; what is not listed is a constant of the method.
 FACTS = {

@@ -7,8 +7,9 @@ import hmac
 import math
 from collections import Counter
 from dataclasses import replace
-from datetime import date
+from datetime import date, timedelta
 
+import numpy as np
 import pytest
 import worlds
 from books import present
@@ -197,3 +198,25 @@ def test_a_group_whose_id_no_file_can_hold_is_left_out_and_counted(tmp_path):
         plan = schedule(read(source.id))
     assert plan.group_ids == ("G1",) and ("G\t2", "no_name") in plan.left_out and not faults(plan)
     assert any("control characters" in t.plain for t in rule_sentences(plan, "en"))
+
+
+def test_the_usual_rhythm_is_forecast_at_the_level_of_the_last_weeks(tmp_path):
+    """Response fell to two fifths eight weeks ago: the rhythm as usual brings what it brings now, not what it brought over the whole past."""
+    rng, first, last = np.random.default_rng(8), date(2025, 12, 1), date(2026, 6, 28)
+    days = [first + timedelta(i) for i in range((last - first).days + 1)]
+    tables = {
+        "groups": [{"group_id": f"G{g}", "operator_id": "OP1", "created_at": "2025-11-01 09:00:00"} for g in range(10)],
+        "posts": [{"post_id": f"P{i}", "content_class": "knowledge", "scheduled_at": f"{d} {9 + i % 8}:00:00"} for i, d in enumerate(days)],
+        "deliveries": [
+            {"post_id": f"P{i}", "group_id": f"G{g}", "sent_at": f"{d} {9 + i % 8}:05:00", "status": "sent", "n_members": 100,
+             "n_responders": int(rng.binomial(100, 0.04 if (last - d).days < 56 else 0.10))}
+            for i, d in enumerate(days) for g in range(10)
+        ],
+    }  # fmt: skip
+    now = sum(r["n_responders"] for r in tables["deliveries"] if date.fromisoformat(r["sent_at"][:10]) > last - timedelta(56)) / 8
+    source = worlds.admit(tmp_path, "fallen", tables, first, last)
+    with worlds.store_at(tmp_path):
+        made = task(read(source.id))
+        plan = schedule(read(source.id))
+    share = len(made.groups) / 10  # the others are held out
+    assert plan.figures["habit"][0] == pytest.approx(now * share, rel=0.06)
