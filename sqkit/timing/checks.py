@@ -6,11 +6,18 @@ from datetime import date, timedelta
 
 from sqkit import calendar
 from sqkit.reading import Reading
-from sqkit.timing.model import FACTORS, Fault
+from sqkit.timing.model import FACTORS, Fault, Posted
 
-__all__ = ["ONE_SHARE", "PLAN_DAYS", "SMALL_GROUP", "clean", "years_without_calendar"]
+__all__ = ["ONE_SHARE", "PLAN_DAYS", "PLANNED", "SMALL_GROUP", "clean", "unusable", "years_without_calendar"]
 
 ONE_SHARE = 0.95  # from this share of rows on, one hour (or one weekday) holds all that can be read
+PLANNED = ("planned_one_hour", "planned_two_hours")  # faults: what was sent beyond these hours is delay, no other hour was tried
+PLANNED_SHARE = 0.9  # from this share of rows on, planned for one hour, no other was tried
+TRIED_SHARE = 0.01  # an hour with fewer of the rows was not tried
+LEAST_TRIED = 3  # hours tried, below which nothing is said of the hours of a day
+FEW_ROWS = 20  # below, hours are too little data and not untried
+HUGE = 10**9  # members or responders that no group has
+ABSURD = 2  # times the members: more responders than that are an error, not members who joined meanwhile
 SMALL_GROUP = 3  # groups with so many posts or fewer get no recommendation of their own
 PLAN_DAYS = 62  # days ahead that a plan may reach
 STRAY_DAYS = 60  # an empty stretch after which ...
@@ -25,8 +32,9 @@ def clean(reading: Reading, outcome: str, has_members: bool) -> tuple[tuple[Faul
 
     Mended: posts far after all others are left out; rows stamped exactly 00:00:00 far above chance are dates and lose their hour; of
     posts sent twice under different ids (same group, title, class, format and minute; the same response too where there is no title) the
-    smallest id is kept; more responders than members are cut to the members (a cut, as leaving the rows out would select on the response),
-    or, where that concerns over a fifth of the rows, members count as unknown; a post sent before its time has no delay.
+    smallest id is kept; counts over a billion, and more responders than twice the members, are errors and left out; otherwise more
+    responders than members are cut to the members (a cut, as leaving the rows out would select on the response); where there are more
+    responders than members in over a fifth of the rows, members count as unknown; a post sent before its time has no delay.
     Only said: the rest. Rows are those of ``posted``; see :class:`sqkit.timing.model.Fault` for what each fault blocks.
 
     Parameters
@@ -41,11 +49,17 @@ def clean(reading: Reading, outcome: str, has_members: bool) -> tuple[tuple[Faul
     n_all = run("SELECT count(*) FROM posted").fetchone()[0]
     if not n_all:
         return (), has_members
+    found += _huge(run)
+    if found and found[0].n == n_all:
+        return tuple(found), has_members
     found += _strays(run)
     found += _midnights(run)
     found += _duplicates(run)
     made, has_members = _members(run, outcome, has_members)
-    found += [*made, *_early(run), *_one_level(run), *_counts(run)]
+    found += [*made, *_early(run), *_one_level(run)]
+    if not any(f.kind == "one_hour" for f in found):
+        found += _planned(run)
+    found += _counts(run)
     note = reading.source.manifest.get("time_zone_note")
     if note:
         found.append(Fault("no_zone", n_all, n_all, {"note": note}))
@@ -58,6 +72,11 @@ def clean(reading: Reading, outcome: str, has_members: bool) -> tuple[tuple[Faul
     return tuple(found), has_members
 
 
+def unusable(posted: Posted) -> frozenset[str]:
+    """Return the factors that cannot even be held equal: blocked, but not only because no other hour was tried."""
+    return frozenset(factor for fault in posted.faults if fault.kind not in PLANNED for factor in fault.blocks)
+
+
 def years_without_calendar(first: date, last: date) -> tuple[int, ...]:
     """Return the years from `first` to `last` for which no official notice of holidays and make-up days is known.
 
@@ -65,6 +84,14 @@ def years_without_calendar(first: date, last: date) -> tuple[int, ...]:
     """
     years = range(first.year, last.year + 1)
     return tuple(y for y in years if calendar.days(date(y, 7, 1), date(y, 7, 1)).is_estimated.iloc[0])
+
+
+def _huge(run) -> list[Fault]:
+    n, of = run("SELECT count(*) FILTER (m > $most OR y > $most), count(*) FROM posted", {"most": HUGE}).fetchone()
+    if not n:
+        return []
+    run("DELETE FROM posted WHERE m > $most OR y > $most", {"most": HUGE})
+    return [Fault("huge", n, of)]
 
 
 def _strays(run) -> list[Fault]:
@@ -145,8 +172,15 @@ def _members(run, outcome: str, has_members: bool) -> tuple[list[Fault], bool]:
     if n > DOUBTFUL_SHARE * of:
         run("UPDATE posted SET m = 1")
         return [Fault("members_doubtful", n, of)], False
-    run("UPDATE posted SET y = m WHERE y > m")
-    return [Fault("over_members", n, of)], True
+    found = []
+    far = run("SELECT count(*) FROM posted WHERE y > $times * m", {"times": ABSURD}).fetchone()[0]
+    if far:
+        run("DELETE FROM posted WHERE y > $times * m", {"times": ABSURD})
+        found.append(Fault("far_over_members", far, of))
+    if n > far:
+        run("UPDATE posted SET y = m WHERE y > m")
+        found.append(Fault("over_members", n - far, of))
+    return found, True
 
 
 def _early(run) -> list[Fault]:
@@ -167,6 +201,24 @@ def _one_level(run) -> list[Fault]:
         if total > 1 and rows[0][1] > ONE_SHARE * total:
             found.append(Fault(f"one_{factor}", rows[0][1], total, {factor: rows[0][0]}, (factor,)))
     return found
+
+
+def _planned(run) -> list[Fault]:
+    """Return whether only one or two hours were tried: by the hour planned, where the post did not go out before it."""
+    rows = run(
+        """SELECT CASE WHEN delay_minutes IS NULL THEN hour ELSE coalesce(scheduled_hour, hour) END AS planned, count(*) AS n
+        FROM posted WHERE hour IS NOT NULL GROUP BY ALL ORDER BY n DESC, planned"""
+    ).fetchall()
+    total = sum(n for _, n in rows)
+    if total < FEW_ROWS:
+        return []
+    if rows[0][1] >= PLANNED_SHARE * total:
+        return [Fault("planned_one_hour", rows[0][1], total, {"hours": (rows[0][0],)}, ("hour",))]
+    tried = [(hour, n) for hour, n in rows if n >= TRIED_SHARE * total]
+    if len(tried) < LEAST_TRIED:
+        hours = tuple(sorted(hour for hour, _ in tried))
+        return [Fault("planned_two_hours", sum(n for _, n in tried), total, {"hours": hours}, ("hour",))]
+    return []
 
 
 def _counts(run) -> list[Fault]:

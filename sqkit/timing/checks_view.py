@@ -6,6 +6,7 @@ from sqkit import labels
 from sqkit.labels import Lang, Text, fixed, interval, join, number, phrase
 from sqkit.reading import Reading
 from sqkit.timing import clock
+from sqkit.timing.checks import PLANNED
 from sqkit.timing.clock import Shift
 from sqkit.timing.model import Fault, Posted
 from sqkit.timing.response_view import hours_text
@@ -34,6 +35,8 @@ def _sentence(fault: Fault, reading: Reading, lang: Lang) -> Text:
     elif fault.kind in ("one_hour", "one_weekday"):
         level = int(facts[fault.kind.removeprefix("one_")])
         told["level"] = hours_text([level], lang) if fault.kind == "one_hour" else number(level, "clock_hour", "count", lang)
+    elif fault.kind in PLANNED:
+        told["hours"] = hours_text(facts["hours"], lang)
     elif fault.kind == "no_zone":
         told = {"note": labels.constants(facts["note"][lang])}
     elif fault.kind == "no_calendar":

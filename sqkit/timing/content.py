@@ -12,6 +12,7 @@ from sqkit import registry
 from sqkit.reading import Reading, remembered
 from sqkit.stats import holm
 from sqkit.timing.cells import cells
+from sqkit.timing.checks import unusable
 from sqkit.timing.contrasts import FEWEST_POSTS, LEVEL
 from sqkit.timing.effects import Effects, Pair, effects, of_curve, pair
 from sqkit.timing.model import Posted
@@ -242,11 +243,11 @@ def content(reading: Reading) -> Content:
 def controls(reading: Reading) -> list[str]:
     """Return what is held equal for a further factor: hour, weekday, class (as read from titles where there is no column), and so on.
 
-    Factors that the posts' faults block are not held equal either. Needs ``content_rows``.
+    Factors whose values the posts' faults make useless are not held equal either. Needs ``content_rows``.
     """
     has_class = reading.engine.execute("SELECT count(content_class) FROM posted").fetchone()[0]
     names = ["hour", "weekday", "content_class" if has_class else "read_class", "format", "month", "posts_7"]
-    return [name for name in names if name not in posted(reading).blocked]
+    return [name for name in names if name not in unusable(posted(reading))]
 
 
 def _column(name: str) -> str:

@@ -8,7 +8,7 @@ import pandas as pd
 from sqkit import labels
 from sqkit.labels import Lang, Text, fixed, number, phrase, raw
 from sqkit.reading import Reading, words
-from sqkit.timing.contrasts import FEWEST_POSTS
+from sqkit.timing.contrasts import FEWEST_POSTS, LEVEL
 from sqkit.timing.model import OTHER_LEVEL, Response
 from sqkit.timing.posted import posted
 from sqkit.timing.response_view import days_of, level_name
@@ -54,7 +54,8 @@ def rows(found: Response, reading: Reading, lang: Lang) -> pd.DataFrame:
 
 
 def title(found: Response, reading: Reading, lang: Lang) -> Text:
-    """Return whether slots differ by weekday, with the highest cell, or that it cannot be told."""
+    """Return whether slots differ by weekday, with the highest cell, that it is open (by chance in under 5%, yet not
+    below the page's level), or that it cannot be told."""
     held = _told(found)
     if held.empty:
         return phrase("joint_untold", lang)
@@ -63,7 +64,8 @@ def title(found: Response, reading: Reading, lang: Lang) -> Text:
         "day": level_name("weekday", top.weekday, reading, lang), "hours": fixed(span(*_ends(top.slot))),
         "ratio": number(top.ratio, "timing_joint", "multiple", lang),
     }  # fmt: skip
-    return phrase("joint_differs" if found.interactions[PAIR] < OTHER_LEVEL else "joint_same", lang, **told)
+    p = found.interactions[PAIR]
+    return phrase("joint_differs" if p < OTHER_LEVEL else "joint_open" if p < LEVEL else "joint_same", lang, **told)
 
 
 def note(found: Response, reading: Reading, lang: Lang) -> Text:

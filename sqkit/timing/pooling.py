@@ -12,6 +12,7 @@ __all__ = ["Cells", "Effects", "Noise", "Pool", "adjusted", "cells", "main_effec
 FLAT = 10.0  # prior variance of a group's level: none to speak of, levels are read apart
 NODES = 15  # of the mixture over the variance of windows
 AWAY = 1e8  # variance of a cell without rows
+SURE = 1e-9  # variance of a log cell below which more responses say no more, and matrices turn singular
 SMALL_POST = 0.01  # variance of posts that is not worth adjusting for
 FEW_REACHED = 5  # groups of a post from which its own strength can be told from theirs
 FEW_SPANS = 4  # weeks of posts below which a group says nothing of its own spread
@@ -240,7 +241,7 @@ def variances(c: Cells, effect: np.ndarray, size: Noise) -> np.ndarray:
     n_groups, n_slots = c.seen.shape
     mu, e = c.expected * np.exp(effect), c.expected
     safe = np.where(e > 0, e, 1.0)
-    own = np.where(e > 0, 1 / np.where(mu > 0, mu, 1.0) + size.row * c.squares / safe**2, AWAY)
+    own = np.where(e > 0, np.maximum(1 / np.where(mu > 0, mu, 1.0) + size.row * c.squares / safe**2, SURE), AWAY)
     made = np.zeros((n_groups, n_slots, n_slots))
     made[:, np.arange(n_slots), np.arange(n_slots)] = own
     if size.span > 0:

@@ -18,7 +18,7 @@ def posted(reading: Reading) -> Posted:
 
     Grain of the table: one row per post and group that was sent. Columns: ``post_id``, ``group_id``, ``cluster_id`` (``group:…``),
     ``store_id``, ``kind`` (of group), ``operator_id``, ``content_class``, ``strategy``, ``title``, ``title_kind``, ``format``,
-    ``scheduled_hour``, ``hour`` (0 to 23 in the source's zone), ``weekday`` (1 Monday to 7, or the source's own code where it is undated),
+    ``scheduled_hour`` (NULL where only a date was planned), ``hour`` (0 to 23 in the source's zone), ``weekday`` (1 Monday to 7, or the source's own code where it is undated),
     ``on_day``, ``month_on``, ``sent_at``, ``delay_minutes``, ``m`` (members in the group; 1 where unknown), ``y`` (response, at least 0),
     ``n_quits_day``, ``posts_7`` (posts to the group in the seven days before), ``hours_since_last``. Rows without a response or with an
     empty group are left out and counted (fault ``no_response``). ``hour`` is NULL where a stamp is only a date, ``delay_minutes`` where
@@ -34,7 +34,9 @@ def posted(reading: Reading) -> Posted:
     reading.engine.execute(
         f"""CREATE OR REPLACE TEMP TABLE posted AS
         SELECT post_id, group_id, cluster_id, store_id, coalesce(kind, '') AS kind, operator_id, content_class, strategy, title, title_kind,
-               format, CAST(extract(HOUR FROM scheduled_at) AS INTEGER) AS scheduled_hour, hour, weekday, on_day,
+               format, 
+               CASE WHEN date_trunc('day', scheduled_at) <> scheduled_at THEN CAST(extract(HOUR FROM scheduled_at) AS INTEGER) END
+                   AS scheduled_hour, hour, weekday, on_day,
                CAST(date_trunc('month', on_day) AS DATE) AS month_on, sent_at, delay_minutes, CAST({m} AS BIGINT) AS m,
                CAST({outcome or "NULL"} AS BIGINT) AS y, n_quits_day, posts_7, hours_since_last
         FROM post_facts WHERE status = 'sent' AND {outcome or "NULL"} IS NOT NULL AND {m} > 0 {mine}""",

@@ -14,6 +14,7 @@ import pandas as pd
 from sqkit.reading import Reading, remembered
 from sqkit.stats import holm
 from sqkit.timing.cells import Cells, Factor, cells
+from sqkit.timing.checks import unusable
 from sqkit.timing.contrasts import FEWEST_POSTS, LEVEL, Effect, columns_p, effect
 from sqkit.timing.joint import joint
 from sqkit.timing.model import FACTORS, RESPONSE_LEVEL, Curve, Response
@@ -67,8 +68,9 @@ def response(reading: Reading) -> Response:
     base_rate = everything.y.sum() / everything.m.sum()
     if is_few or data.n_posts < FEWEST_IN_ALL or not everything.y.sum():
         return Response(curves, base_rate, float("nan"), data.n_rows, data.n_posts, data.n_groups)
-    model = model_of(everything, data.blocked)
-    effects = {f.name: effect(model, f.name, seed_of(reading, f.name)) for f in model.cells.factors if f.name in FACTORS}
+    model = model_of(everything, unusable(data))
+    read = [f.name for f in model.cells.factors if f.name in FACTORS and f.name not in data.blocked]
+    effects = {name: effect(model, name, seed_of(reading, name)) for name in read}
     models = dict.fromkeys(effects, model)
     if "kind" in curves:
         models["kind"] = _between(model, everything)
@@ -87,8 +89,8 @@ def response(reading: Reading) -> Response:
         data.n_posts,
         data.n_groups,
         _fatigue(model),
-        interactions=_interactions(model, everything, reading),
-        joint=joint(model),
+        interactions={} if "hour" in data.blocked else _interactions(model, everything, reading),
+        joint=pd.DataFrame() if "hour" in data.blocked else joint(model),
     )
 
 

@@ -13,13 +13,14 @@ from sqkit.findings import Finding
 from sqkit.labels import Lang, Text, fixed, interval, join, number, phrase, phrases, raw
 from sqkit.policy import policy
 from sqkit.reading import Period, Reading, remembered, words
+from sqkit.timing.checks import PLANNED
 from sqkit.timing.contrasts import FEWEST_POSTS, LEVEL
 from sqkit.timing.model import FACTORS, OTHER_LEVEL, RESPONSE_LEVEL, Curve, Response
 from sqkit.timing.posted import posted
 from sqkit.timing.slots import span
 
 __all__ = [
-    "COLUMNS", "METRICS", "band", "best", "checks_note", "class_sentence", "days_of", "disagrees", "factor_name",
+    "COLUMNS", "METRICS", "band", "best", "checks_note", "days_of", "disagrees", "factor_name",
     "fatigue_sentence", "findings", "hour_curve", "hour_label", "hours_text", "interaction_sentences", "level_name",
     "model_sentence", "note", "robustness_rows", "rows", "state", "title", "untold", "verdict_sentence",
 ]  # fmt: skip
@@ -154,7 +155,8 @@ def title(response: Response, factor: str, reading: Reading, lang: Lang, *, is_s
     """
     name, kind = factor_name(factor, lang), state(response, factor)
     if kind == "untold":
-        return phrase("timing_title_untold", lang, factor=name)
+        way = _untried(response, reading, lang) if factor == "hour" else None
+        return phrase("timing_title_untold", lang, factor=name) if way is None else phrase("timing_title_untried", lang, way=way)
     curve = response.curves[factor]
     row = best(curve)
     told = {"factor": name, "level": level_name(factor, row.level, reading, lang)} | _told(curve, row, lang)
@@ -170,6 +172,17 @@ def title(response: Response, factor: str, reading: Reading, lang: Lang, *, is_s
         return phrase("timing_title_spread", lang, odds=_odds(curve.p, lang), **told)
     levels = join(held[:1] if is_short else held, lang, "item_separator")
     return phrase("timing_title_named" if sides[0] is not None else "timing_title_low", lang, factor=name, levels=levels)
+
+
+def _untried(response: Response, reading: Reading, lang: Lang) -> Text | None:
+    """Return when (nearly) all posts went out or were planned, where no other hour was tried; None otherwise, or if more is wrong."""
+    blocking = [fault for fault in posted(reading).faults if "hour" in fault.blocks]
+    if "hour" not in response.curves or len(blocking) != 1:
+        return None
+    fault = blocking[0]
+    if fault.kind == "one_hour":
+        return phrase("timing_way_sent", lang, hours=hours_text([fault.facts["hour"]], lang))
+    return phrase("timing_way_planned", lang, hours=hours_text(fault.facts["hours"], lang)) if fault.kind in PLANNED else None
 
 
 def _side(curve: Curve, is_high: bool, reading: Reading, lang: Lang) -> Text | None:
@@ -200,20 +213,6 @@ def _side(curve: Curve, is_high: bool, reading: Reading, lang: Lang) -> Text | N
 
 def _tests(response: Response, curve: Curve, lang: Lang) -> Text:
     return join([phrase(f"timing_test_{key}", lang) for key in SIMPLE if _finds(response, curve, key)], lang)
-
-
-def class_sentence(response: Response, reading: Reading, lang: Lang) -> Text | None:
-    """Return the best and the worst class of content (the format, where classes do not differ); None where neither is shown to matter."""
-    factor = next((f for f in ("content_class", "format") if state(response, f) == "yes"), None)
-    if factor is None:
-        return None
-    curve = response.curves[factor]
-    compared = curve.table[curve.table.is_compared & (curve.table.ratio > 0)]
-    top, last = (compared.loc[getattr(compared.ratio, end)()] for end in ("idxmax", "idxmin"))
-    low = _told(curve, last, lang)
-    told = {"factor": factor_name(factor, lang), "level": level_name(factor, top.level, reading, lang)} | _told(curve, top, lang)
-    told |= {"last": level_name(factor, last.level, reading, lang), "least": low["ratio"], "least_interval": low["interval"]}
-    return labels.sentence(phrase("timing_class", lang, **told), lang)
 
 
 def rows(response: Response, factor: str, reading: Reading, lang: Lang) -> pd.DataFrame:
@@ -296,6 +295,9 @@ def untold(response: Response, factor: str, reading: Reading, lang: Lang) -> tup
         why, need = ("no_posts", "table") if not response.n_posts else ("absent", "levels")
         return ask, phrase(f"timing_why_{why}", lang), phrase(f"timing_need_{need}", lang)
     if kind == "untold":
+        way = _untried(response, reading, lang) if factor == "hour" else None
+        if way is not None:
+            return ask, phrase("timing_why_untried", lang, way=way), phrase("timing_need_untried", lang)
         need = {"blocked": "clock", "aliased": "apart", "few_groups": "groups"}.get(curve.reason, "levels")
         told = {"have": have} if curve.reason == "not_enough_data" else {}
         if curve.reason == "few_groups":
@@ -316,7 +318,7 @@ def untold(response: Response, factor: str, reading: Reading, lang: Lang) -> tup
     else:
         why = phrase(f"timing_why_none{_weak(curve)}", lang, have=have, least=least)
     if not np.isfinite(curve.posts_needed):
-        return ask, why, phrase("timing_need_levels", lang)
+        return ask, why, phrase("timing_need_lot", lang)
     posts = max(min(curve.posts_needed, MOST_POSTS), response.n_posts + 1)
     need = "timing_need_posts_drawn" if factor in ("hour", "weekday") else "timing_need_posts"
     return ask, why, phrase(need, lang, n=number(posts, "timing_posts", "count", lang))
@@ -368,6 +370,7 @@ def verdict_sentence(response: Response, reading: Reading, lang: Lang) -> Text:
         )
     kinds = set(states.values())
     open_ = disagrees(response)
+    untried = _untried(response, reading, lang)
     if not response.n_posts:
         text = phrase("timing_verdict_no_posts", lang)
     elif open_:
@@ -379,9 +382,14 @@ def verdict_sentence(response: Response, reading: Reading, lang: Lang) -> Text:
     elif kinds == {"no"}:
         hour = response.curves["hour"]
         least = number(hour.detectable, "timing_detectable", "multiple", lang)
-        text = phrase(f"timing_verdict_none{_weak(hour)}", lang, n=n, least=least)
+        text = phrase(f"timing_verdict_none{_weak(hour)}", lang, n=n, least=least, hours=_compared(hour, lang))
+    elif states["hour"] == "no":
+        text = phrase("timing_verdict_none_hour", lang, n=n, hours=_compared(response.curves["hour"], lang))
+    elif untried is not None:
+        key = "untried_weekday" if states["weekday"] == "no" else "untried"
+        text = phrase(f"timing_verdict_{key}", lang, n=n, way=untried)
     elif "no" in kinds:
-        text = phrase(f"timing_verdict_none_{next(f for f, k in states.items() if k == 'no')}", lang, n=n)
+        text = phrase("timing_verdict_none_weekday", lang, n=n)
     elif any(c.reason == "few_groups" for c in response.curves.values()):
         text = phrase("timing_verdict_few_groups", lang, groups=labels.count(response.n_groups, lang))
     elif any(c.reason == "blocked" for c in response.curves.values()):
@@ -391,12 +399,20 @@ def verdict_sentence(response: Response, reading: Reading, lang: Lang) -> Text:
     return labels.sentence(text, lang)
 
 
+def _compared(curve: Curve, lang: Lang) -> Text:
+    """Return the hours over which a verdict holds: those with posts enough to be compared."""
+    return hours_text(curve.table.level[curve.table.is_compared.astype(bool)], lang)
+
+
 def interaction_sentences(response: Response, lang: Lang) -> list[Text]:
-    """Return whether the best hours differ by kind of group and by class, one sentence each (by weekday: ``joint_view``)."""
+    """Return whether the best hours differ by kind of group and by class, one sentence each (by weekday: ``joint_view``).
+
+    Below 5%, yet not below the page's level, it is open.
+    """
     made = []
     for (_, second), p in response.interactions.items():
         if second != "weekday":
-            kind = "untold" if not np.isfinite(p) else "found" if p < OTHER_LEVEL else "none"
+            kind = "untold" if not np.isfinite(p) else "found" if p < OTHER_LEVEL else "open" if p < LEVEL else "none"
             made.append(labels.sentence(phrase(f"timing_interaction_{second}_{kind}", lang), lang))
     return made
 

@@ -64,7 +64,7 @@ def week(p: float, n_enough: int = 4) -> Response:
 @pytest.mark.parametrize("lang", ["zh", "en"])
 def test_the_week_is_drawn_and_says_whether_days_differ(lang):
     reading, texts = reading_of(), set()
-    for p, n_enough, n_rows in ((0.001, 4, 4), (0.02, 4, 4), (0.02, 3, 4), (0.02, 1, 0), (np.nan, 4, 0)):
+    for p, n_enough, n_rows in ((0.001, 4, 4), (0.02, 4, 4), (0.2, 4, 4), (0.2, 3, 4), (0.2, 1, 0), (np.nan, 4, 0)):
         found = week(p, n_enough)
         rows, told = view.rows(found, reading, lang), view.title(found, reading, lang)
         assert len(rows) == n_rows and (view.untold(found, lang) is None) == bool(n_rows)
@@ -75,7 +75,12 @@ def test_the_week_is_drawn_and_says_whether_days_differ(lang):
             assert rows.text.tolist() == ["0.80×", "1.00×", "0.90×", "1.30×"]
         if n_enough == 3:
             assert rows.text.iloc[3] == "" and "1.00×" in told.plain and "3" in view.note(found, reading, lang).plain
-    assert len(texts) == 4  # differs; the same, by two highest cells; untold
+    assert len(texts) == 5  # differs; open; the same, by two highest cells; untold
+
+
+def test_between_five_percent_and_the_page_s_level_it_is_open():
+    assert "may differ between weekdays, but is not told apart" in view.title(week(0.019), reading_of(), "en").plain
+    assert "no difference between weekdays beyond chance" in view.title(week(0.06), reading_of(), "en").plain
 
 
 def test_without_posts_it_cannot_be_told():

@@ -9,7 +9,7 @@ import pytest
 import worlds
 
 from sqkit.labels import phrases
-from sqkit.timing.checks import years_without_calendar
+from sqkit.timing.checks import unusable, years_without_calendar
 from sqkit.timing.checks_view import fault_sentences
 from sqkit.timing.posted import posted
 
@@ -124,6 +124,61 @@ def test_one_level_blocks_its_factor(made, step, blocked):
     assert fault_sentences(posts, reading, "zh")[0].plain.startswith("12")
 
 
+def test_one_hour_planned_is_one_hour_tried_however_late_posts_are_confirmed(made):
+    """All 60 posts are planned for 20:50; every third is confirmed after 21:00. A plan of 54 in 60 (90%) is enough, one of 53 is not."""
+
+    def late(i: int, hour: int = 20) -> dict:
+        planned = FIRST + timedelta(days=i, hours=hour, minutes=50, seconds=3)
+        return row(i, at=planned + timedelta(minutes=20 if i % 3 == 0 else 4), scheduled_at=planned)
+
+    reading, posts = made([late(i) for i in range(60)])
+    fault = found(posts)["planned_one_hour"]
+    assert (fault.n, fault.of, fault.facts, fault.blocks) == (60, 60, {"hours": (20,)}, ("hour",))
+    assert "planned for 20:00\u201321:00: other hours were never tried" in fault_sentences(posts, reading, "en")[0].plain
+    assert table(reading).hour.value_counts().to_dict() == {20: 40, 21: 20}
+    assert unusable(posts) == frozenset()  # the hour of sending is still held equal
+    others = [10, 12, 14]
+    assert found(made([late(i, 20 if i < 54 else others[i % 3]) for i in range(60)])[1])["planned_one_hour"].n == 54
+    assert not made([late(i, 20 if i < 53 else others[i % 3]) for i in range(60)])[1].blocked
+
+
+def test_two_hours_tried_are_too_few_and_three_are_not(made):
+    def at(i: int, hours: tuple[int, ...]) -> dict:
+        planned = FIRST + timedelta(days=i, hours=hours[i % len(hours)], minutes=45, seconds=3)
+        return row(i, at=planned + timedelta(minutes=i % 30), scheduled_at=planned)
+
+    _, posts = made([at(i, (12, 20)) for i in range(60)])
+    assert (posts.blocked, found(posts)["planned_two_hours"].facts) == ({"hour"}, {"hours": (12, 20)})
+    assert not made([at(i, (9, 12, 20)) for i in range(60)])[1].blocked
+
+
+def test_a_planned_date_or_deadline_is_no_planned_hour(made):
+    """Planned as a date only, or for the day's last minute and sent whenever: the hours of sending were tried."""
+    rows = [row(i) for i in range(60)]
+    dates = [r | {"scheduled_at": r["sent_at"].replace(hour=0, minute=0, second=0)} for r in rows]
+    ends = [r | {"scheduled_at": r["sent_at"].replace(hour=23, minute=59, second=0)} for r in rows]
+    assert not made(dates)[1].blocked and not made(ends)[1].blocked
+
+
+def test_far_more_responders_than_members_are_left_out(made):
+    """101 of 50 is more than twice and an error, 100 of 50 is cut to 50."""
+    answers = {0: 101, 1: 10**8, 2: 100, 3: 51}
+    reading, posts = made([row(i, n_responders=answers.get(i, 3)) for i in range(30)])
+    kinds = found(posts)
+    assert (kinds["far_over_members"].n, kinds["far_over_members"].of, kinds["over_members"].n, posts.n_rows) == (2, 30, 2, 28)
+    assert table(reading, "y").y.tolist()[:3] == [50, 50, 3]
+    assert any("2 of 30 rows have more than 2 times" in t.plain for t in fault_sentences(posts, reading, "en"))
+
+
+def test_counts_beyond_a_billion_are_left_out(made):
+    counts = {0: {"n_members": 9 * 10**18, "n_responders": 4 * 10**18}, 1: {"n_members": 10**9 + 1}, 2: {"n_members": 10**9}}
+    reading, posts = made([row(i, **counts.get(i, {})) for i in range(30)])
+    assert (found(posts)["huge"].n, found(posts)["huge"].of, posts.n_rows) == (2, 30, 28)
+    assert table(reading).m.max() == 10**9
+    _, posts = made([row(i, n_members=2 * 10**9) for i in range(30)])
+    assert (set(found(posts)), posts.n_rows) == ({"huge"}, 0)
+
+
 def test_more_responders_than_members_are_cut(made):
     reading, posts = made([row(i, n_responders=60 if i < 2 else 3) for i in range(30)])
     assert found(posts)["over_members"].n == 2
@@ -218,4 +273,5 @@ def test_every_fault_has_its_sentence():
         "before_schedule",
     ]
     kinds += ["one_hour", "one_weekday", "small_groups", "no_class", "nobody", "no_zone", "no_calendar", "shift"]
+    kinds += ["planned_one_hour", "planned_two_hours", "huge", "far_over_members"]
     assert all(f"checks_{kind}" in phrases() for kind in kinds)

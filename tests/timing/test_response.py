@@ -156,7 +156,7 @@ def posts_world(rows: Cells, kinds: bool = True) -> dict:
             "status": "sent",
             "sent_at": s,
             "n_members": int(m),
-            "n_responders": int(y),
+            "n_responders": int(min(y, m)),  # of the members
         }
         for p, g, s, m, y in zip(rows.post, rows.group, sent, rows.m, rows.y, strict=True)
     ]
@@ -198,6 +198,26 @@ def test_viral_posts_never_make_a_best_hour(read_rows, viral, reason):
     t = curve.table.set_index("level")
     assert t.ratio.nlargest(2).index.isin([11, 12]).any() and t.ratio[12] > 1.15  # it does look better
     assert curve.matters is False and not t.is_named.any() and curve.reason == reason
+
+
+def test_two_hours_tried_are_not_read_and_still_held_equal(read_rows):
+    """Twice the response at 20 of that at 12; products go mostly to 20, rules to 12, and do nothing of their own."""
+    rng = np.random.default_rng(4)
+    post = np.repeat(np.arange(400, dtype=np.int32), 6)
+    group = np.concatenate([rng.choice(24, 6, replace=False) for _ in range(400)]).astype(np.int32)
+    kind = np.arange(400) % 2
+    late = (rng.random(400) < np.where(kind == 1, 0.8, 0.2)).astype(int)
+    y = rng.poisson(5.0 * (1 + late[post])).astype(float)
+    hour = np.where(late == 1, list(HOURS).index(20), list(HOURS).index(12))[post]
+    factors = (
+        Factor.of_levels("hour", tuple(HOURS), hour.astype(np.int16)),
+        Factor.of_levels("content_class", "ac", 2 * kind[post]),
+    )
+    found = response(read_rows(Cells(y, np.full(len(y), 100.0), post, group, 400, 24, factors)))
+    assert (found.curves["hour"].matters, found.curves["hour"].reason) == (None, "blocked")
+    assert found.interactions == {} and found.joint.empty
+    ratio = found.curves["content_class"].table.set_index("level").ratio
+    assert found.curves["content_class"].matters is False and ratio["product"] / ratio["rules"] == pytest.approx(1, abs=0.05)
 
 
 def test_bad_input_has_an_answer(read_rows):

@@ -15,7 +15,7 @@ from sqkit import publish
 from sqkit.reading import Period, read
 from sqkit.timing import response_sheets
 from sqkit.timing import response_view as view
-from sqkit.timing.model import FACTORS, Curve, Posted, Response
+from sqkit.timing.model import FACTORS, Curve, Fault, Posted, Response
 from sqkit.timing.response import response
 
 LEVELS = {"hour": [9, 12, 19, 20, 21], "weekday": [1, 2, 3, 4, 5], "content_class": ["rules", "product", "culture", "", "new"]}
@@ -36,6 +36,44 @@ def curve(factor: str, matters: bool | None, reason: str = "", named: bool = Tru
     )
     p = {True: 0.001, False: p, None: np.nan}[matters]
     return Curve(factor, table, np.eye(5), p, matters, reason, checks, 1.25, 800.0)
+
+
+def untried(kind: str, **facts):
+    """A reading whose posts all went out, or were planned, in one hour or two."""
+    reading = reading_of()
+    data = reading.memory["sqkit.timing.posted", "posted"]
+    reading.memory["sqkit.timing.posted", "posted"] = replace(data, faults=(Fault(kind, 2000, 2000, facts, ("hour",)),))
+    return reading
+
+
+def test_no_difference_holds_for_the_hours_compared():
+    """Of 9, 12, 19, 20 and 21 the last has too few posts to be compared."""
+    told = "09:00\u201310:00, 12:00\u201313:00, 19:00\u201321:00"
+    for weekday in (False, None):
+        text = view.verdict_sentence(made(curve("hour", False), curve("weekday", weekday)), reading_of(), "en").plain
+        assert f"between the hours tried, {told}" in text and "another" in text.split("better than ")[1][:8]
+    only = view.verdict_sentence(made(curve("hour", None, "blocked"), curve("weekday", False)), reading_of(), "en").plain
+    assert "one weekday" in only and "tried" not in only
+
+
+@pytest.mark.parametrize(
+    ("kind", "facts", "told"),
+    [
+        ("planned_one_hour", {"hours": (20,)}, "planned for 20:00\u201321:00"),
+        ("planned_two_hours", {"hours": (12, 20)}, "planned for 12:00\u201313:00, 20:00\u201321:00"),
+        ("one_hour", {"hour": 20}, "sent at 20:00\u201321:00"),
+    ],
+)
+@pytest.mark.parametrize("weekday", [False, None])
+def test_hours_never_tried_are_no_evidence(kind, facts, told, weekday):
+    reading, found = untried(kind, **facts), made(curve("hour", None, "blocked"), curve("weekday", weekday, "not_enough_data"))
+    verdict = view.verdict_sentence(found, reading, "en").plain
+    assert told in verdict and "other hours were never tried" in verdict
+    assert ("one weekday" in verdict) == (weekday is False) and "another time" not in verdict
+    _, why, need = view.untold(found, "hour", reading, "en")
+    assert told in why.plain and "never tried" in why.plain and "other hours" in need.plain
+    assert told in view.title(found, "hour", reading, "en").plain
+    assert not publish.scan(view.verdict_sentence(found, reading, "zh").html)
 
 
 def reading_of(is_dated: bool = True):
@@ -110,13 +148,6 @@ def test_a_chance_beyond_a_half_is_said_in_words():
     found = made(curve("hour", False, p=1.0))
     told = view.title(found, "hour", reading_of(), "en").plain
     assert "well within chance" in told and "100" not in told
-
-
-def test_the_best_and_the_worst_class_in_one_sentence():
-    found, reading = made(curve("hour", True), curve("content_class", True)), reading_of()
-    told = view.class_sentence(found, reading, "en").plain
-    assert "1.30×" in told and "0.80×" in told and "rules is lowest" in told
-    assert view.class_sentence(made(curve("content_class", False)), reading, "en") is None
 
 
 def test_curve_of_hours_parts_contact_from_quiet_hours():
@@ -204,7 +235,14 @@ def test_robustness_interactions_and_fatigue_are_written():
     assert "%" not in "".join(t.plain for t in row.values())
     frame = response_sheets.checks_frame(found, reading_of(), "en")
     assert frame["Rank test"].tolist()[:2] == [0.00001, 0.3] and frame["Test of means"].iloc[-1] == 0.02
-    assert "no difference" in view.interaction_sentences(found, "en")[0].plain  # .02 is not below the page's share
+    said = {
+        0.001: "need calendars of their own", 0.02: "may differ in their best hours, but are not told apart at the strict level",
+        0.3: "no difference in their best hours beyond chance", np.nan: "cannot be told",
+    }  # fmt: skip
+    for p, words in said.items():  # .02 is below 5%, not below the page's share
+        one = replace(found, interactions={("hour", "kind"): p, ("hour", "content_class"): p})
+        assert all(t.plain.count("differ") for t in view.interaction_sentences(one, "en"))
+        assert words in view.interaction_sentences(one, "en")[0].plain
     assert "1.40" in view.checks_note(found, "en").plain and "5.0%" in view.model_sentence(found, "en").plain
     levels = response_sheets.levels_frame(found, reading_of(), "en")
     assert levels.Level.tolist()[5:7] == ["Monday", "Tuesday"] and levels.Compared.tolist()[3:5] == ["yes", "no"]
