@@ -21,7 +21,19 @@ from sqkit.timing.response import response, seed_of
 from sqkit.timing.sample_size import POWER_REACH
 from sqkit.timing.titles import FACETS, TAGS, UNCLEAR, classify, features, lexicon, tags
 
-__all__ = ["CLAIMS", "FACTORS", "KINDS", "Agreement", "Claim", "Content", "agreement", "content", "rows", "title_table"]
+__all__ = [
+    "CLAIMS",
+    "FACTORS",
+    "KINDS",
+    "Agreement",
+    "Claim",
+    "Content",
+    "agreement",
+    "content",
+    "rows",
+    "title_codes",
+    "title_table",
+]
 
 CLAIMS = {
     "short": "s316_short_title",
@@ -51,11 +63,14 @@ class Claim:
         ``supported``, ``smaller`` (there, but less than claimed), ``contradicted``, ``above`` and ``below`` (no claimed size), ``none``
         (not distinguishable from none), ``not_enough_data``.
     reason : str
-        Why there is no verdict: ``no_column`` (no titles), ``not_enough_data``, ``one_level``, ``aliased`` (the class says the same).
+        Why there is no verdict: ``no_column`` (no titles), ``not_enough_data``, ``few_titles``,
+        ``one_level``, ``aliased`` (the class says the same).
     n_with, n_without : int
         Posts.
+    titles_with, titles_without : int
+        Distinct titles: the clusters, because shortness, number and kind are the same for all posts of a title.
     posts_needed : float
-        Posts that would find an effect of the claimed size with 80% probability; NaN without one.
+        Posts, with titles in proportion, that would find an effect of the claimed size with 80% probability; NaN without one.
     """
 
     id: str
@@ -70,6 +85,8 @@ class Claim:
     reason: str = ""
     n_with: int = 0
     n_without: int = 0
+    titles_with: int = 0
+    titles_without: int = 0
     posts_needed: float = float("nan")
 
 
@@ -193,8 +210,10 @@ def content(reading: Reading) -> Content:
     """Say which content gets response and what became of the claims about titles.
 
     Every effect is a ratio of response, with hour of sending, weekday, month, posts of the seven days before, class, format and the group
-    held equal; posts and groups are clusters. Classes and formats are those of the response model, so that both pages say the same. All tests of the page are corrected together
-    (Holm), those of posts after posts and of leaving included. Descriptive: nobody drew titles by lot. Smallest sample: 20 posts a side.
+    held equal; posts and groups are clusters; for what is
+    read from titles, titles and groups. Classes and formats are those of the response model, so that both pages say the same. All tests of the page are corrected together
+    (Holm), those of posts after posts and of leaving included. Descriptive: nobody drew titles by lot. Smallest sample: 20 posts a side, of 20
+    titles where titles are read.
 
     Bad input: without posts, or without titles, the parts concerned say so (``Effects.reason``); an unknown class keeps its own name.
     """
@@ -208,15 +227,19 @@ def content(reading: Reading) -> Content:
     held = controls(reading)
     asked = {strategy, "read_class", "short", "number", *(f"kind_{k}" for k in KINDS)}
     coded = cells(reading.engine, list(dict.fromkeys([*held, *sorted(asked)])), "content_rows") if found.n_rows else None
+    title = title_codes(reading) if coded else None
     curves = response(reading).curves
     factors = {name: of_curve(curves.get(name), found.n_posts, found.n_groups) for name in ("content_class", "format")}
     if "content_class" not in own:
         factors["content_class"] = effects(
-            coded, "read_class", [c for c in held if c != "read_class"], seed_of(reading, "read_class")
+            coded, "read_class", [c for c in held if c != "read_class"], seed_of(reading, "read_class"), title
         )
-    factors["strategy"] = effects(coded, strategy, held, seed_of(reading, strategy))
+    by = title if strategy == "read_strategy" else None
+    factors["strategy"] = effects(coded, strategy, held, seed_of(reading, strategy), by)
     others = {"short": ["number"], "number": ["short"], **{f"kind:{k}": [] for k in KINDS}}
-    sides = {name: pair(coded, _column(name), [*held, *more], seed_of(reading, name)) for name, more in others.items()}
+    sides = {
+        name: pair(coded, _column(name), [*held, *more], seed_of(reading, name), title=title) for name, more in others.items()
+    }
     again, leaving = repost(reading), mix(reading)
     p = {name: factors[name].p for name in FACTORS if factors[name].is_tested}
     p |= {name: one.p for name, one in sides.items()}
@@ -250,14 +273,29 @@ def controls(reading: Reading) -> list[str]:
     return [name for name in names if name not in unusable(posted(reading))]
 
 
+def title_codes(reading: Reading) -> np.ndarray:
+    """Return the code of each post's title, posts in the order of their ids; a post without a title is alone.
+
+    Needs ``content_rows``. A post with several titles counts with the first of them.
+    """
+    titles = reading.engine.execute(
+        "SELECT min(title) AS title, post_id FROM content_rows GROUP BY post_id ORDER BY post_id"
+    ).df()
+    own = titles.title.isna()
+    codes = pd.factorize(titles.title)[0].astype(np.int64)
+    codes[own] = codes.max(initial=-1) + 1 + np.arange(own.sum())
+    return codes
+
+
 def _column(name: str) -> str:
     return name.replace(":", "_")
 
 
 def _claim(name: str, one: Pair, adjusted: dict[str, float], tests: int) -> Claim:
     claim = registry.benchmarks()[CLAIMS[name]].claim if name in CLAIMS else float("nan")
+    sizes = {key: getattr(one, key) for key in ("n_with", "n_without", "titles_with", "titles_without")}
     if name not in adjusted:
-        return Claim(name, claim, reason=one.reason or "not_enough_data", n_with=one.n_with, n_without=one.n_without)
+        return Claim(name, claim, reason=one.reason or "not_enough_data", **sizes)
     sure, is_more = adjusted[name] < LEVEL and one.is_robust, one.ratio > 1
     if claim != claim:
         verdict = ("above" if is_more else "below") if sure else "none"
@@ -270,7 +308,7 @@ def _claim(name: str, one: Pair, adjusted: dict[str, float], tests: int) -> Clai
         z = float(ndtri(1 - LEVEL / 2 / max(tests, 1))) + POWER_REACH
         needed = (one.n_with + one.n_without) * (z * one.se / np.log(claim)) ** 2
     values = (one.ratio, one.low, one.high, one.se, one.p, adjusted[name])
-    return Claim(name, claim, *values, verdict, "", one.n_with, one.n_without, needed)
+    return Claim(name, claim, *values, verdict, "", **sizes, posts_needed=needed)
 
 
 def agreement(reading: Reading, facet: str) -> Agreement | None:

@@ -26,7 +26,14 @@ TAG_COLUMNS = {"tag": "content_col_tag", "share": "content_col_share"}
 METRIC = {"short": "content_short_title", "number": "content_title_number"}
 GOOD, CHANCE = 0.6, 0.2  # kappa
 NARROW = 0.1  # an interval around none that reaches no farther excludes anything of note
-NEEDS = {"no_posts": "posts", "no_column": "column", "aliased": "apart", "no_titles": "titles", "few_groups": "groups"}
+NEEDS = {
+    "no_posts": "posts",
+    "no_column": "column",
+    "aliased": "apart",
+    "no_titles": "titles",
+    "few_groups": "groups",
+    "few_titles": "more_titles",
+}
 
 
 def order(found: Content) -> list[str]:
@@ -208,6 +215,8 @@ def claims_note(found: Content, reading: Reading, lang: Lang) -> Text:
         counts |= {
             f"{claim.id}_with": labels.count(claim.n_with, lang),
             f"{claim.id}_without": labels.count(claim.n_without, lang),
+            f"{claim.id}_titles": labels.count(claim.titles_with, lang),
+            f"{claim.id}_other_titles": labels.count(claim.titles_without, lang),
         }
     tests = number(len(found.adjusted), "content_tested", "count", lang)
     told = held(found, lang, *(["class"] if found.matters("content_class") is not None else []))
@@ -220,6 +229,9 @@ def claims_untold(found: Content, lang: Lang) -> tuple[Text, Text, Text] | None:
         return None
     if found.posted.n_rows and not len(found.titles):
         return phrase("content_ask_titles", lang), phrase("content_why_no_titles", lang), phrase("content_need_titles", lang)
+    if found.posted.n_rows and {c.reason for c in found.claims[:2]} == {"few_titles"}:
+        need = phrase("content_need_more_titles", lang)
+        return phrase("content_ask_titles", lang), phrase("content_why_few_titles", lang), need
     return phrase("content_ask_titles", lang), *lack(found, lang)
 
 
@@ -234,7 +246,7 @@ def tags_untold(found: Content, lang: Lang) -> tuple[Text, Text, Text] | None:
 def claim_untold(found: Content, claim: Claim, lang: Lang) -> tuple[Text, Text, Text]:
     """Return question, reason and need of a claim that cannot be tested."""
     whole = claims_untold(found, lang)
-    reason = claim.reason if claim.reason in ("one_level", "aliased") else "not_enough_data"
+    reason = claim.reason if claim.reason in ("one_level", "aliased", "few_titles") else "not_enough_data"
     need = phrase(f"content_need_{NEEDS.get(reason, 'levels')}", lang)
     return whole or (phrase("content_ask_titles", lang), phrase(f"content_why_{reason}", lang), need)
 

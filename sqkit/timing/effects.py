@@ -36,7 +36,7 @@ class Effects:
         Whether ranks, winsorised means and the fit without the top posts say the same.
     reason : str
         Why there is no test: ``no_column``, ``one_level``, ``not_enough_data``, ``aliased`` (other factors say the same), ``blocked``, ``few_groups`` (two to
-        seven).
+        seven), ``few_titles`` (fewer than 20 titles a level, where it is read from titles).
     n_posts, n_groups : int
     """
 
@@ -55,7 +55,8 @@ class Effects:
 
 @dataclass(frozen=True)
 class Pair:
-    """Response of one level over another, all else equal: ``ratio``, ``low``, ``high`` (95%), ``se`` of its log, ``p``, posts of both."""
+    """Response of one level over another, all else equal: ``ratio``, ``low``, ``high`` (95%), ``se`` of its log, ``p``, posts of both, and
+    the distinct titles of both where titles are the clusters."""
 
     ratio: float = float("nan")
     low: float = float("nan")
@@ -66,6 +67,8 @@ class Pair:
     reason: str = ""
     n_with: int = 0
     n_without: int = 0
+    titles_with: int = 0
+    titles_without: int = 0
 
 
 def of_curve(curve: Curve | None, n_posts: int, n_groups: int) -> Effects:
@@ -124,11 +127,21 @@ def _is_few(rows: Cells | None) -> bool:
     return rows is not None and 1 < rows.n_groups < FEWEST_GROUPS
 
 
-def effects(rows: Cells | None, factor: str, controls: Sequence[str], seed: int) -> Effects:
+def _clustered(rows: Cells | None, title: np.ndarray | None) -> Cells | None:
+    """Let posts that share a title be one cluster; `title` is the code of each post's title."""
+    if rows is None or title is None:
+        return rows
+    return replace(rows, post=title[rows.post], n_posts=int(title.max()) + 1 if len(title) else 0)
+
+
+def effects(rows: Cells | None, factor: str, controls: Sequence[str], seed: int, title: np.ndarray | None = None) -> Effects:
     """Return what the levels of a factor do to response, controls and the group held equal.
 
     Poisson regression with a baseline per group on rows that hold the factor and the controls (None: no posts), errors clustered by post
     and by group, the checks of the response model. Descriptive unless the levels were drawn by lot. Smallest sample: 20 posts a level.
+
+    What is read from titles is the same for all posts of a title, so for such a factor titles stand for posts as clusters: `title` gives
+    the code of each post's title, and 20 titles a level are asked for (reason ``few_titles``).
     """
     counts, (n_posts, n_groups) = _counts(rows, factor), (rows.n_posts, rows.n_groups) if rows else (0, 0)
     nothing = counts.assign(ratio=np.nan, low=np.nan, high=np.nan, is_named=False)
@@ -137,6 +150,9 @@ def effects(rows: Cells | None, factor: str, controls: Sequence[str], seed: int)
     if len(counts) < 2 or ((counts.n_posts >= FEWEST_POSTS) & (counts.y > 0)).sum() < 2:
         reason = "not_enough_data" if len(counts) > 1 else "one_level" if len(counts) else "no_column"
         return Effects(nothing.reindex(columns=COLUMNS), reason=reason, n_posts=n_posts, n_groups=n_groups)
+    rows = _clustered(rows, title)
+    if title is not None and (_counts(rows, factor).n_posts >= FEWEST_POSTS).sum() < 2:
+        return Effects(nothing.reindex(columns=COLUMNS), reason="few_titles", n_posts=n_posts, n_groups=n_groups)
     model = _model(rows, factor, controls)
     found = effect(model, factor, seed)
     if not np.isfinite(found.p):
@@ -154,13 +170,22 @@ def effects(rows: Cells | None, factor: str, controls: Sequence[str], seed: int)
     return Effects(both.reindex(columns=COLUMNS), found.p, is_robust, "", n_posts, n_groups)
 
 
-def pair(rows: Cells | None, factor: str, controls: Sequence[str], seed: int, levels: tuple[str, str] = ("yes", "no")) -> Pair:
+def pair(
+    rows: Cells | None,
+    factor: str,
+    controls: Sequence[str],
+    seed: int,
+    levels: tuple[str, str] = ("yes", "no"),
+    title: np.ndarray | None = None,
+) -> Pair:
     """Return the response of one level of a factor over that of another, controls and the group held equal.
 
     Parameters
     ----------
     levels : pair of str
         The level in question, and the one it is held against.
+    title : ndarray of int, optional
+        Code of each post's title, for what is read from titles: titles are then the clusters, 20 on either side.
 
     As :func:`effects`; the interval is of this pair alone.
     """
@@ -173,6 +198,13 @@ def pair(rows: Cells | None, factor: str, controls: Sequence[str], seed: int, le
         return Pair(reason="no_column" if not sum(n) else "not_enough_data" if min(n) else "one_level", **sizes)
     if not (counts.y[counts.level.isin(levels)] > 0).all():
         return Pair(reason="not_enough_data", **sizes)
+    if title is not None:
+        rows = _clustered(rows, title)
+        units = _counts(rows, factor)
+        n = [int(units.n_posts[units.level == level].sum()) for level in levels]
+        sizes |= {"titles_with": n[0], "titles_without": n[1]}
+        if min(n) < FEWEST_POSTS:
+            return Pair(reason="few_titles", **sizes)
     model = _model(rows, factor, controls)
     found = effect(model, factor, seed)
     there = [list(found.levels).index(level) if level in found.levels else -1 for level in levels]

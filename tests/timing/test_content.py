@@ -23,6 +23,8 @@ TITLES = {
     ("culture", True, True): "Day 3 story", ("culture", False, True): "The story of our 3 oldest bakers",
 }  # fmt: skip
 
+NAMES = [f"{a}{b}o" for a in ("Ba", "Do", "Fi", "Ke", "Lu", "Mo", "Na", "Pe", "Ri", "Su") for b in "abdefgklmn"]
+
 
 def world(
     seed: int, *, posts: int = 320, groups: int = 12, short: float = 1.0, number: float = 1.0, product: float = 1.6
@@ -37,7 +39,10 @@ def world(
         for d, h in zip(rng.integers(0, 178, posts), rng.integers(9, 21, posts), strict=True)
     ]
     kind = np.where(is_product, "product", "culture")
-    titles = [TITLES[(k, bool(s), bool(n))] for k, s, n in zip(kind, is_short, has_number, strict=True)]
+    titles = [
+        f"{TITLES[(k, bool(s), bool(n))]} {NAMES[i % len(NAMES)]}"
+        for i, (k, s, n) in enumerate(zip(kind, is_short, has_number, strict=True))
+    ]
     rate = 0.08 * np.where(is_product, product, 1.0) * np.where(is_short, short, 1.0) * np.where(has_number, number, 1.0)
     level = rng.lognormal(0, 0.4, groups)
     rows = []
@@ -197,7 +202,8 @@ def test_kappa_is_cohens():
 
 
 @pytest.mark.parametrize(
-    ("low", "high", "said"), [(0.97, 1.04, "not seen here, at most ±4.0%"), (0.8, 1.3, "no effect to be seen here")]
+    ("low", "high", "said"),
+    [(0.97, 1.04, "for responders, not seen here, at most ±4.0%"), (0.8, 1.3, "for responders, cannot be told from none")],
 )
 def test_a_narrow_interval_around_none_says_how_much_at_most(low, high, said):
     one = Claim("number", claim=1.5, ratio=1.0, low=low, high=high, verdict="none")
