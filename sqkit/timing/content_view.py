@@ -215,8 +215,8 @@ def claims_note(found: Content, reading: Reading, lang: Lang) -> Text:
         counts |= {
             f"{claim.id}_with": labels.count(claim.n_with, lang),
             f"{claim.id}_without": labels.count(claim.n_without, lang),
-            f"{claim.id}_titles": labels.count(claim.titles_with, lang),
-            f"{claim.id}_other_titles": labels.count(claim.titles_without, lang),
+            f"{claim.id}_titles": number(claim.titles_with, "content_tested", "count", lang),
+            f"{claim.id}_other_titles": number(claim.titles_without, "content_tested", "count", lang),
         }
     tests = number(len(found.adjusted), "content_tested", "count", lang)
     told = held(found, lang, *(["class"] if found.matters("content_class") is not None else []))
