@@ -138,7 +138,7 @@ def test_where_means_show_nothing_one_simple_test_must_be_strict(rank, kind):
     found = replace(many, n_groups=1)
     assert view.state(found, "hour") == kind and view.disagrees(found) == (("hour",) if kind == "disagree" else ())
     row = view.robustness_rows(found, reading_of(), "en")[0]
-    assert row["rank"].plain.startswith("\u2713" if kind == "disagree" else "\u2717")
+    assert row["rank"].plain.startswith("\u2713" if kind == "disagree" else "not seen")
     head = view.findings(found, reading_of())[0].scope["finding"]
     assert head == ("timing_tests_disagree" if kind == "disagree" else "no_timing_effect")
     assert ("tests disagree" in view.title(found, "hour", reading_of(), "en").plain) == (kind == "disagree")
@@ -231,7 +231,7 @@ def test_robustness_interactions_and_fatigue_are_written():
     found = made(curve("hour", True), curve("weekday", False))
     row = view.robustness_rows(found, reading_of(), "en")[0]
     assert set(row) == set(view.COLUMNS)
-    assert [row[k].plain[0] for k in ("chance", "rank", "winsorised", "without_top")] == ["\u2713", "\u2713", "\u2717", "–"]
+    assert [row[k].plain[0] for k in ("chance", "rank", "winsorised", "without_top")] == ["\u2713", "\u2713", "n", "–"]
     assert "%" not in "".join(t.plain for t in row.values())
     frame = response_sheets.checks_frame(found, reading_of(), "en")
     assert frame["Rank test"].tolist()[:2] == [0.00001, 0.3] and frame["Test of means"].iloc[-1] == 0.02
