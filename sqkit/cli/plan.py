@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import errno
+import functools
+import os
 import re
+import sys
+from collections.abc import Callable
 from dataclasses import asdict, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -21,6 +26,27 @@ SHORTEST = 6  # letters of a hash
 NEAR_DAYS = 100  # posts of other plans further away share no cap with this one
 
 
+def _printed(command: Callable[..., None]) -> Callable[..., None]:
+    """Let a reader who closes the pipe end the printing, and say in one line where nothing can be printed."""
+
+    @functools.wraps(command)
+    def run(*given: Any, **named: Any) -> None:
+        if sys.stdout is None:
+            raise InputError(say("m_plan_closed"))
+        try:
+            command(*given, **named)
+            sys.stdout.flush()
+        except OSError as error:
+            if error.filename is not None or error.errno not in (errno.EPIPE, errno.ENOSPC, errno.EBADF, errno.EIO):
+                raise
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left in its buffer fails no more
+            if error.errno != errno.EPIPE:
+                raise InputError(say("m_plan_unprinted", error=error.strerror)) from error
+
+    return run
+
+
+@_printed
 def plan_accept(
     source: Annotated[str, typer.Argument()],
     file: Annotated[Path, typer.Argument()],
@@ -41,36 +67,38 @@ def plan_accept(
         raise InputError(say("m_plan_source", path=file, value=plan.source, source=opened.id))
     if plan.time_zone != opened.time_zone:
         raise InputError(say("m_plan_zone", value=plan.time_zone, zone=opened.time_zone))
-    path, moment = accepted.home(source) / f"{plan.hash}.json", _now()
-    if path.exists():
-        _known(accepted.recorded(source), plan.hash)
+    path, moment = accepted.home(source), _now()
+    if _known(plan, accepted.recorded(source)):
         return
     _not_past(plan, opened, moment)
     _keeps_rules(plan, opened, accepted.recorded(source))
     try:
         with locked(source):  # what another process accepts meanwhile is seen
             records = accepted.recorded(source)
-            if path.exists():
-                _known(records, plan.hash)
+            if _known(plan, records):
                 return
             found = accepted.clashes(plan, records)
             if found and not replace_:
                 lines = [f"{c.hash[:12]}: {c.n_groups}, {c.first} - {c.last}" for c in found]
                 raise InputError(say("m_plan_clash", list="; ".join(lines)))
             earlier = [r for r in records if r.hash in {c.hash for c in found}]
+            before = [r for r in records if r.hash == plan.hash]
+            past = [*earlier, *before, *(t for r in before for t in accepted.later(r, records))]
             made = accepted.Accepted(
-                plan, plan.hash, by, max([moment, *(r.at + timedelta(seconds=1) for r in earlier)]), note,
-                _plain(asdict(policy.policy())), tuple(r.hash for r in earlier), max((r.sequence + 1 for r in earlier), default=0),
+                plan, plan.hash, by, max([moment, *(r.at + timedelta(seconds=1) for r in past)]), note,
+                _plain(asdict(policy.policy())), tuple(dict.fromkeys(r.hash for r in (*before, *earlier))),
+                max((r.sequence + 1 + bool(r.withdrawn) for r in past), default=0), None, len(before),
             )  # fmt: skip
-            files.write(path, made.to_json())
+            files.write(path / made.name, made.to_json())
     except OSError as error:
-        raise InputError(say("m_plan_unwritable", path=path.parent, error=error.strerror or error)) from error
+        raise InputError(say("m_plan_unwritable", path=path, error=error.strerror or error)) from error
     tell("m_plan_accepted", **_facts(made))
     if earlier:
-        tell("m_plan_replaces", list=", ".join(r.hash[:12] for r in earlier))
+        tell("m_plan_replaces", list=", ".join(dict.fromkeys(r.hash[:12] for r in earlier)))
     tell("m_plan_next", source=source, hash=plan.hash[:12])
 
 
+@_printed
 def plan_list(source: Annotated[str, typer.Argument()]) -> None:
     from sqkit import sources
     from sqkit.timing import accepted
@@ -82,6 +110,7 @@ def plan_list(source: Annotated[str, typer.Argument()]) -> None:
         typer.echo("  " + say("m_plan_line", status=_status(one, records), **_facts(one)))
 
 
+@_printed
 def plan_show(
     source: Annotated[str, typer.Argument()],
     hash_: Annotated[str, typer.Argument(metavar="HASH")],
@@ -92,6 +121,7 @@ def plan_show(
 
     records = accepted.recorded(sources.load(source).id)
     one = _find(records, hash_)
+    n_files = _write(one, source, out) if out is not None else 0  # before a word is printed
     typer.echo(say("m_plan_line", status=_status(one, records), **_facts(one)))
     for label, text in (("m_plan_note", one.note), ("m_plan_gone", one.withdrawn)):
         if text:
@@ -101,9 +131,10 @@ def plan_show(
     for row in frame[kept].itertuples(index=False):
         typer.echo("  " + "  ".join(str(value) for value in row))
     if out is not None:
-        _write(one, source, out)
+        tell("m_plan_written", n=n_files, path=out)
 
 
+@_printed
 def plan_withdraw(
     source: Annotated[str, typer.Argument()],
     hash_: Annotated[str, typer.Argument(metavar="HASH")],
@@ -126,7 +157,7 @@ def plan_withdraw(
             first = max(one.plan.first, (opened.last_day or one.plan.as_of) + timedelta(days=1))
             gone = {"by": by, "at": _now().isoformat(timespec="seconds"), "note": note, "from": first.isoformat()}
             one = replace(one, withdrawn=gone)
-            files.write(accepted.home(source) / f"{one.hash}.json", one.to_json())
+            files.write(accepted.home(source) / one.name, one.to_json())
     except OSError as error:
         raise InputError(say("m_plan_unwritable", path=accepted.home(source), error=error.strerror or error)) from error
     tell("m_plan_withdrawn", hash=one.hash[:12], **_gone(one))
@@ -170,7 +201,7 @@ def _keeps_rules(plan: Any, opened: Any, records: list[Any]) -> None:
         f.name: given[f.name] for f in fields(Capacity) if isinstance(given, dict) and type(given.get(f.name)) in (int, float)
     }
     capacity = Capacity(**limits)
-    clashing = {c.hash for c in accepted.clashes(plan, records)}
+    clashing = {plan.hash, *(c.hash for c in accepted.clashes(plan, records))}
     held = accepted.already(r.plan for r in accepted.in_force(records) if r.hash not in clashing)
     near = tuple(e for e in held if abs((e.on_day - plan.first).days) <= NEAR_DAYS)
     known = task(read(opened.id, as_of=plan.as_of, store=plan.store), horizon=plan.horizon, capacity=capacity, already=near)
@@ -182,13 +213,14 @@ def _keeps_rules(plan: Any, opened: Any, records: list[Any]) -> None:
 
 
 def _find(records: list[Any], text: str) -> Any:
-    shown = ", ".join(r.hash[:12] for r in records) or say("m_none")
+    shown = ", ".join(dict.fromkeys(r.hash[:12] for r in records)) or say("m_none")
     if not re.fullmatch(rf"[0-9a-f]{{{SHORTEST},64}}", text):
         raise InputError(say("m_plan_hash", value=text[:80], least=SHORTEST, list=shown))
     found = [r for r in records if r.hash.startswith(text)]
-    if len(found) != 1:
-        raise InputError(say("m_plan_unknown", value=text, n=len(found), list=shown))
-    return found[0]
+    n = len({r.hash for r in found})
+    if n != 1:
+        raise InputError(say("m_plan_unknown", value=text, n=n, list=shown))
+    return found[-1]  # a plan accepted again: as it stands now
 
 
 def _facts(one: Any) -> dict[str, Any]:
@@ -203,21 +235,26 @@ def _gone(one: Any) -> dict[str, Any]:
     return {"by": one.withdrawn["by"], "at": one.withdrawn["at"], "since": one.withdrawn["from"]}
 
 
-def _known(records: list[Any], hash_: str) -> None:
-    one = next(r for r in records if r.hash == hash_)
-    if one.withdrawn:
-        raise InputError(say("m_plan_was_withdrawn", hash=one.hash[:12], **_gone(one)))
-    tell("m_plan_again", hash=one.hash[:12], by=one.by, at=f"{one.at:%Y-%m-%d %H:%M}")
+def _known(plan: Any, records: list[Any]) -> bool:
+    """Say so where the whole plan holds already."""
+    from sqkit.timing import accepted
+
+    one = accepted.holds(plan, records)
+    if one:
+        tell("m_plan_again", hash=one.hash[:12], by=one.by, at=f"{one.at:%Y-%m-%d %H:%M}")
+    return one is not None
 
 
 def _status(one: Any, records: list[Any]) -> str:
     if one.withdrawn:
         return say("m_plan_status_withdrawn")
-    return say("m_plan_status_replaced" if any(one.hash in r.replaces for r in records) else "m_plan_status_holds")
+    from sqkit.timing import accepted
+
+    return say("m_plan_status_replaced" if accepted.later(one, records) else "m_plan_status_holds")
 
 
-def _write(one: Any, source: str, out: Path) -> None:
-    """Write the calendars and the JSON of an accepted plan into a folder."""
+def _write(one: Any, source: str, out: Path) -> int:
+    """Write the calendars and the JSON of an accepted plan into a folder; return how many files."""
     from sqkit.publish import write as files
     from sqkit.reading import read
     from sqkit.timing import plan_files
@@ -232,7 +269,7 @@ def _write(one: Any, source: str, out: Path) -> None:
             files.write(out / name, content)
     except OSError as error:
         raise InputError(say("m_plan_unwritable", path=out, error=error.strerror or error)) from error
-    tell("m_plan_written", n=len(made), path=out)
+    return len(made)
 
 
 def _plain(value: Any) -> Any:

@@ -1,7 +1,7 @@
 """Plans that a person accepted: what holds, what was replaced or withdrawn, and by whom.
 
-One JSON file per plan in :func:`sqkit.config.accepted_home`, named by the plan's hash. A file is never deleted; reports read those that
-hold, the commands ``sqkit plan`` write them.
+One JSON file per acceptance in :func:`sqkit.config.accepted_home`, named by the plan's hash (and a number, where a plan that no longer
+held was accepted again). A file is never deleted; reports read those that hold, the commands ``sqkit plan`` write them.
 """
 
 from __future__ import annotations
@@ -18,7 +18,20 @@ from sqkit.errors import InputError
 from sqkit.timing.plan_read import plan_of
 from sqkit.timing.schedule_model import Entry, Plan
 
-__all__ = ["SCHEMA", "Accepted", "Clash", "accepted", "already", "clashes", "home", "in_force", "parse", "recorded"]
+__all__ = [
+    "SCHEMA",
+    "Accepted",
+    "Clash",
+    "accepted",
+    "already",
+    "clashes",
+    "holds",
+    "home",
+    "in_force",
+    "later",
+    "parse",
+    "recorded",
+]
 
 SCHEMA = 1
 
@@ -32,7 +45,7 @@ class Accepted:
     plan : Plan
         As accepted, or (:func:`in_force`) with the posts that still hold.
     hash : str
-        Hash of the plan as accepted, also its file's name.
+        Hash of the plan as accepted, also its file's name; see `name`.
     by, note : str
         Who accepted it (a name or role of staff; not for pages), and a remark.
     at : datetime
@@ -41,10 +54,13 @@ class Accepted:
         The rules of posting in force at that time.
     replaces : tuple of str
         Hashes of earlier plans whose posts this one takes over: all posts to its groups between its first and last day.
+        Its own hash where it was accepted before.
     sequence : int
         How many versions came before it.
     withdrawn : dict or None
         ``by``, ``at``, ``note`` and ``from``: the first day on which its posts no longer hold.
+    version : int
+        How often this very plan was accepted before.
     """
 
     plan: Plan
@@ -56,12 +72,18 @@ class Accepted:
     replaces: tuple[str, ...] = ()
     sequence: int = 0
     withdrawn: dict[str, str] | None = None
+    version: int = 0
+
+    @property
+    def name(self) -> str:
+        """Name of its file."""
+        return f"{self.hash}.{self.version}.json" if self.version else f"{self.hash}.json"
 
     def to_json(self) -> str:
         """Return the record of the store."""
         facts = {
             "by": self.by, "at": self.at.isoformat(timespec="seconds"), "note": self.note, "policy": self.policy,
-            "replaces": list(self.replaces), "sequence": self.sequence,
+            "replaces": list(self.replaces), "sequence": self.sequence, "version": self.version,
         }  # fmt: skip
         made = {"schema": SCHEMA, "accepted": facts, "withdrawn": self.withdrawn, "plan": json.loads(self.plan.to_json())}
         return json.dumps(made, ensure_ascii=False, indent=1, sort_keys=True) + "\n"
@@ -110,7 +132,7 @@ def parse(text: str, where: str) -> Accepted:
             raise ValueError(f"accepted.at is {facts['at']!r}. Allowed: a moment with its zone")
         return Accepted(
             plan, plan.hash, str(facts["by"]), at, str(facts["note"]), dict(facts["policy"]), tuple(map(str, facts["replaces"])),
-            int(facts["sequence"]), gone,
+            int(facts["sequence"]), gone, int(facts.get("version", 0)),
         )  # fmt: skip
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise InputError(
@@ -132,7 +154,7 @@ def recorded(source_id: str) -> list[Accepted]:
             one = parse(path.read_text(encoding="utf-8"), str(path))
         except (OSError, UnicodeDecodeError) as error:
             raise InputError(f"{path} cannot be read: {error}. Move the file away and accept the plan again.") from error
-        if one.hash != path.stem or one.plan.source != source_id:
+        if one.name != path.name or one.plan.source != source_id:
             raise InputError(
                 f"{path} holds the plan {one.hash[:12]} of source {one.plan.source!r}. Allowed: its own name. Move the file away."
             )
@@ -148,7 +170,7 @@ def in_force(records: Sequence[Accepted]) -> list[Accepted]:
     """
     made = []
     for one in records:
-        takers = [other for other in records if one.hash in other.replaces]
+        takers = later(one, records)
         lost = [
             ({*t.plan.group_ids, *t.plan.kept_away, *(g for g, _ in t.plan.left_out)}, t.plan.first, t.plan.last) for t in takers
         ]
@@ -157,6 +179,16 @@ def in_force(records: Sequence[Accepted]) -> list[Accepted]:
         if entries:
             made.append(one if entries == one.plan.entries else replace(one, plan=replace(one.plan, entries=entries)))
     return made
+
+
+def later(one: Accepted, records: Iterable[Accepted]) -> list[Accepted]:
+    """Return which of `records` took posts over from `one` after it was accepted."""
+    return [r for r in records if one.hash in r.replaces and r.at >= one.at and r.name != one.name]
+
+
+def holds(plan: Plan, records: Sequence[Accepted]) -> Accepted | None:
+    """Return the record by which every post of `plan` holds, or None."""
+    return next((r for r in in_force(records) if r.hash == plan.hash and r.plan.entries == plan.entries), None)
 
 
 def _without(entry: Entry, lost: Iterable[tuple[set[str], date, date]]) -> Entry | None:
@@ -188,10 +220,10 @@ def already(plans: Iterable[Plan]) -> tuple[Entry, ...]:
 
 
 def clashes(plan: Plan, records: Sequence[Accepted]) -> list[Clash]:
-    """Return which plans in force have posts to the same groups on the same days as `plan`, in their order."""
+    """Return which other plans in force have posts to the same groups on the same days as `plan`, in their order."""
     mine = {(g, e.on_day) for e in plan.entries for g in e.group_ids}
     made = []
-    for one in in_force(records):
+    for one in (r for r in in_force(records) if r.hash != plan.hash):
         both = mine & {(g, e.on_day) for e in one.plan.entries for g in e.group_ids}
         if both:
             days = [day for _, day in both]

@@ -86,11 +86,74 @@ def test_a_plan_is_accepted_once_listed_shown_and_withdrawn(own, made):
     again = path.read_bytes()
     code, out = sqkit("withdraw", "demo", made.hash, "--by", "boss")
     assert code == 0 and "before" in out and path.read_bytes() == again
-    code, out = sqkit("accept", "demo", own / "plan.json", "--by", "x")
-    assert code == 2 and "withdrawn" in out
     assert "withdrawn" in sqkit("list", "demo")[1]
     sqkit("show", "demo", made.hash, "--out", own / "out")
     assert icalendar.Calendar.from_ical((own / "out" / "plan.ics").read_bytes())["method"] == "CANCEL"
+
+
+def test_a_withdrawn_plan_holds_anew_when_it_is_accepted_again(own, made):
+    for n in range(3):
+        code, out = sqkit("accept", "demo", own / "plan.json", "--by", f"lead {n}")
+        assert code == 0 and "Accepted" in out and f"lead {n}" in out and hashes(made) == [made.hash], out
+        assert "nothing changed" in sqkit("accept", "demo", own / "plan.json", "--by", "x")[1]
+        assert "in force" in sqkit("show", "demo", made.hash[:8])[1]
+        if n < 2:
+            assert sqkit("withdraw", "demo", made.hash, "--by", "boss")[0] == 0 and hashes(made) == []
+    records = recorded("demo")
+    assert [r.by for r in records] == ["lead 0", "lead 1", "lead 2"] and len({r.at for r in records}) == 3
+    assert [bool(r.withdrawn) for r in records] == [True, True, False] and [r.sequence for r in records] == [0, 2, 4]
+    assert len(list(accepted_home("demo").iterdir())) == 3
+
+
+def test_a_replaced_plan_does_not_hold_until_it_takes_over_in_turn(own, made):
+    other = replace(made, seed=made.seed + 1)
+    (own / "other.json").write_text(other.to_json(), encoding="utf-8")
+    sqkit("accept", "demo", own / "plan.json", "--by", "a")
+    sqkit("accept", "demo", own / "other.json", "--by", "b", "--replace")
+    code, out = sqkit("accept", "demo", own / "plan.json", "--by", "c")
+    assert code == 2 and "--replace" in out and hashes(made) == [other.hash]
+    code, out = sqkit("accept", "demo", own / "plan.json", "--by", "c", "--replace")
+    assert code == 0 and "takes over" in out and hashes(made) == [made.hash]
+    code, out = sqkit("accept", "demo", own / "other.json", "--by", "d", "--replace")
+    assert code == 0 and hashes(made) == [other.hash]
+    sqkit("withdraw", "demo", other.hash, "--by", "boss")
+    assert hashes(made) == []
+    code, out = sqkit("accept", "demo", own / "plan.json", "--by", "e")
+    assert code == 0 and hashes(made) == [made.hash] and sqkit("list", "demo")[1].count("in force") == 1
+
+
+def _piped(own, *arguments, stdout):
+    done = subprocess.run(
+        [sys.executable, "-m", "sqkit", "plan", *map(str, arguments)], stdout=stdout, stderr=subprocess.PIPE, check=False,
+        env=os.environ | {"OPENBLAS_NUM_THREADS": "1"},
+    )  # fmt: skip
+    return done.returncode, done.stderr.decode()
+
+
+def test_a_closed_pipe_ends_quietly_with_the_files_written(own, made):
+    sqkit("accept", "demo", own / "plan.json", "--by", "a")
+    reading, writing = os.pipe()
+    os.close(reading)
+    code, said = _piped(own, "show", "demo", made.hash, "--out", own / "out", stdout=writing)
+    os.close(writing)
+    assert (code, said) == (0, "") and (own / "out" / "plan.json").exists() and (own / "out" / "plan.ics").exists()
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no full device")
+def test_a_full_disk_behind_the_output_is_said_in_one_line(own, made):
+    sqkit("accept", "demo", own / "plan.json", "--by", "a")
+    with open("/dev/full", "wb") as full:
+        code, said = _piped(own, "list", "demo", stdout=full)
+    assert code != 0 and "could not be printed" in said and len(said.strip().splitlines()) == 1
+
+
+def test_a_closed_output_is_said_before_anything_is_done(own, monkeypatch):
+    from sqkit.errors import InputError
+
+    monkeypatch.setattr(sys, "stdout", None)
+    with pytest.raises(InputError, match="closed"):
+        command.plan_accept("demo", own / "plan.json", "x")
+    assert not accepted_home("demo").exists()
 
 
 def test_another_plan_for_the_same_days_is_refused_or_takes_over(own, made):
