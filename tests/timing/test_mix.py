@@ -80,7 +80,7 @@ def test_mix_is_told_from_pressure(store_home):
     pressure, share, told = several(store_home, "share", per_ten=1.2)
     assert all(1 < one.low < 1.2 < one.high for one in share) and all(one.low < 1 < one.high for one in pressure)
     assert 0.8 < np.log(mean(share)) / np.log(1.2) <= 1.05
-    assert "For 10 points more of product posts" in mix_view.title(told, {"mix": share[-1].p, "pressure": 1.0}, "en").plain
+    assert "10 points more of product posts go with leaving" in mix_view.title(told, {"mix": share[-1].p, "pressure": 1.0}, "en").plain
 
 
 def test_too_few_leavers_cannot_tell(store_home):
