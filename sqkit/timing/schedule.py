@@ -124,10 +124,10 @@ def make(asked: Task, share: float | None = None, posts_week: float | None = Non
     if not places.rows:
         n = int(places.accepted.sum())
         return _without(plan, "no_room" if places.shares.sum() else "closed", **({"accepted": n} if n else {}))
-    entries, figures, day = told(asked, known, places, hours, classes, rng)
+    entries, figures, moved = told(asked, known, places, hours, classes, rng)
     placed = {r.group for r in places.rows}
     without = [(g, places.why_not(i)) for i, g in enumerate(asked.groups.group_id) if i not in placed]
-    notes = [*asked.notes, *_notes(asked, known, chosen, float(share), places, posts_week, figures["detectable"], day)]
+    notes = [*asked.notes, *_notes(asked, known, chosen, float(share), places, posts_week, figures["detectable"], moved)]
     plan = replace(
         plan, entries=entries, figures=figures, notes=tuple(notes), left_out=tuple(sorted([*asked.left_out, *without])),
         rules=plan.rules | {"share": round(float(share), 4), "windows": {s: [_clock(a), _clock(b)] for s, (a, b) in spans.items()}},
@@ -189,7 +189,7 @@ def _notes(
     places: Places,
     posts_week: float | None,
     found: tuple[float, float, float],
-    day: str,
+    moved: tuple[str, int] | None,
 ) -> list[Note]:
     """Return what shaped the plan, in the order of the page."""
     capacity, made, rows = asked.capacity, [], places.rows
@@ -213,8 +213,8 @@ def _notes(
     kept = sum(r.reason == "appointment" for r in rows)
     if kept:
         made.append(Note("appointments", {"n": kept, "of": len(rows)}))
-    if day:
-        made.append(Note("appointment_day", dict(zip(("weekday", "slot", "content_class", "to"), day.split(), strict=True))))
+    if moved:
+        made.append(Note("appointment_day", {"id": moved[0], "to": moved[1]}))
     contents = len({(r.day, places.minute(r), r.content_class) for r in rows})
     made.append(Note("contents", {"n": contents}))
     if places.wanted.sum() > len(rows):

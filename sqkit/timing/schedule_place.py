@@ -148,13 +148,12 @@ class Places:
 
     def free(self, g: int, d: int, c: int) -> list[int]:
         """Return the slots in which a class may go to a group on a day."""
-        held = self.taken[g, d]
-        return [
-            s for s in self.slots_of[d][c] if s not in held and not self.is_full(g, d, s) and self.is_apart(g, d, self.clock[s])
-        ]
+        return [s for s in self.slots_of[d][c] if self.can(g, d, s, self.clock[s])]
 
-    def is_apart(self, g: int, d: int, minute: int) -> bool:
-        """Return whether a minute lies far enough from the group's other posts of a day."""
+    def can(self, g: int, d: int, s: int, minute: int) -> bool:
+        """Return whether a slot is free for a group on a day at a minute that lies far enough from the group's other posts."""
+        if s in self.taken[g, d] or self.is_full(g, d, s):
+            return False
         return all(abs(minute - other) >= self.task.capacity.gap for other in self.at[g, d])
 
     def minute(self, row: Row) -> int:
@@ -343,8 +342,8 @@ def _appoint(
         if c == PRODUCT and budget[g] < 1:
             continue
         for d in week:
-            on = places.days[d].isoweekday() == weekday and slot in places.slots_of[d][c] and slot not in places.taken[g, d]
-            if on and not places.is_full(g, d, slot) and places.is_apart(g, d, minute):
+            on = places.days[d].isoweekday() == weekday and slot in places.slots_of[d][c]
+            if on and places.can(g, d, slot, minute):
                 _keep(places, Row(g, d, slot, c, False, 1.0, "appointment"), owed, budget, mine)
 
 

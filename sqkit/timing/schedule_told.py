@@ -26,8 +26,8 @@ MONTH_WEEKS = 30.4375 / 7
 
 def told(
     asked: Task, known: Worth, places: Places, hours: np.ndarray, classes: np.ndarray, rng: np.random.Generator
-) -> tuple[tuple[Entry, ...], dict[str, tuple[float, float, float]], str]:
-    """Return entries with their expectation, the plan's figures, and the appointment that a better weekday would help most ('' for none).
+) -> tuple[tuple[Entry, ...], dict[str, tuple[float, float, float]], tuple[str, int] | None]:
+    """Return entries with their expectation, the plan's figures, and the appointment that a better weekday would help most.
 
     Parameters
     ----------
@@ -47,8 +47,8 @@ def told(
         ``appointment_day`` (responders gained by moving one appointment to the best weekday); ``leaving``, ``posts_week``,
         ``detectable``, ``class_*`` (planned and usual share of each class), ``quiet`` (share of the posts of the last weeks that went out
         in an hour that begins outside contact hours).
-    appointment : str
-        Key ``weekday slot class best_weekday`` of ``appointment_day``.
+    moved : (str, int) or None
+        Id of the appointment of ``appointment_day`` and the better weekday.
     """
     groups = asked.groups
     size, heads = (groups.weight * groups.rate).to_numpy(float), groups.n_members.to_numpy(float)
@@ -62,6 +62,7 @@ def told(
     weekdays = known.weekday.draws(DRAWS, rng)
     noise = math.sqrt(max(asked.seen.dispersion, 1.0)) if asked.seen and np.isfinite(asked.seen.dispersion) else 1.0
     mean, mean_class = _habit(asked, hours, classes, weekdays)
+    kept = {(a.weekday, a.slot, a.content_class): a.id for a in asked.appointments}
     cells: dict[tuple, list] = defaultdict(list)
     for r in places.rows:
         cells[r.day, places.minute(r), r.slot, r.content_class, r.is_exploration, r.chance, r.reason].append(r.group)
@@ -89,7 +90,7 @@ def told(
                 given_up += lost
                 on = [w for w in places.open[s].weekdays if known.weekday.matters]
                 to = max(on, key=lambda w: known.weekday.plan[w - 1], default=day.isoweekday())
-                moved[day.isoweekday(), slot, CLASSES[c], to] += values * (
+                moved[kept[day.isoweekday(), slot, CLASSES[c]], to] += values * (
                     np.exp(weekdays[:, to - 1] - weekdays[:, day.weekday()]) - 1
                 )
         counter[day, slot] += 1
@@ -126,9 +127,9 @@ def told(
         figures["quiet"] = (rounded(asked.usual.n[quiet].sum() / asked.usual.n.sum()), math.nan, math.nan)
     best = max(moved, key=lambda k: moved[k].mean(), default=None)
     if best is None or np.quantile(moved[best], 0.025) <= 0:
-        return tuple(entries), figures, ""
+        return tuple(entries), figures, None
     figures["appointment_day"] = _three(moved[best])
-    return tuple(entries), figures, " ".join(map(str, best))
+    return tuple(entries), figures, best
 
 
 def _habit(asked: Task, hours, classes, weekdays) -> tuple[np.ndarray, np.ndarray]:

@@ -29,7 +29,7 @@ from sqkit.labels import (
 from sqkit.reading import Reading
 from sqkit.timing.schedule_model import Entry, Note, Plan
 from sqkit.timing.schedule_past import USUAL_WEEKS
-from sqkit.timing.slots import CLASSES, appointments, entry_name, slots, span
+from sqkit.timing.slots import CLASSES, appointment_of, appointments, entry_name, slots, span
 
 __all__ = [
     "COLUMNS", "LOAD_COLUMNS", "METRICS", "MOST_ROWS", "contents", "entry_rows", "findings", "headline", "load_rows", "notes", "picture",
@@ -237,17 +237,16 @@ def _told(plan: Plan, note: Note, lang: Lang) -> Text | None:
 
 def _appointments(plan: Plan, told: dict[str, Text], lang: Lang) -> Text:
     """Return which appointments the week keeps, and what they cost against the best hours."""
-    there = {(e.on_day.isoweekday(), e.slot, e.content_class): e.at for e in plan.entries if e.reason == "appointment"}
+    at = {one: e.at for e in plan.entries if (one := appointment_of(e))}
     names = [
         phrase(
             "schedule_appointment",
             lang,
             name=constants(getattr(one, lang)),
             weekday=phrase(f"timing_day_{one.weekday}", lang),
-            time=fixed(f"{there[one.weekday, one.slot, one.content_class]:%H:%M}"),
-        )
-        for one in sorted(appointments(), key=lambda a: a.weekday)
-        if (one.weekday, one.slot, one.content_class) in there
+            time=fixed(f"{at[one]:%H:%M}"),
+        )  # fmt: skip
+        for one in sorted(at, key=lambda a: a.weekday)
     ]
     told |= {"names": join(names, lang)}
     return _with_figure(plan, "appointments", told, lang)
@@ -255,8 +254,7 @@ def _appointments(plan: Plan, told: dict[str, Text], lang: Lang) -> Text:
 
 def _appointment_day(plan: Plan, note: Note, lang: Lang) -> Text | None:
     """Return which appointment a better weekday would help most."""
-    place = (note.facts["weekday"], note.facts["slot"], note.facts["content_class"])
-    one = next((a for a in appointments() if (str(a.weekday), a.slot, a.content_class) == place), None)
+    one = next((a for a in appointments() if a.id == note.facts["id"]), None)
     if one is None:
         return None
     told = {"name": constants(getattr(one, lang)), "to": phrase(f"timing_day_{note.facts['to']}", lang)}

@@ -11,8 +11,8 @@ from sqkit.config import PACKAGE, read_toml
 from sqkit.errors import ContractError
 
 __all__ = [
-    "CLASSES", "Appointment", "Slot", "appointments", "entry_name", "read_appointments", "read_slots", "slot_name", "slot_of", "slots",
-    "span",
+    "CLASSES", "Appointment", "Slot", "appointment_of", "appointments", "entry_name", "read_appointments", "read_slots", "slot_name",
+    "slot_of", "slots", "span",
 ]  # fmt: skip
 
 CLASSES = ("rules", "knowledge", "product", "interaction", "service", "culture")
@@ -147,13 +147,18 @@ def slot_name(slot: str, lang: str) -> str:
     return next((getattr(s, lang) for s in slots() if s.id == slot), slot)
 
 
+def appointment_of(entry) -> Appointment | None:
+    """Return the appointment that an entry of a plan keeps, or None (also where the records no longer have it)."""
+    if entry.reason != "appointment":
+        return None
+    place = (entry.on_day.isoweekday(), entry.slot, entry.content_class)
+    return next((a for a in appointments() if (a.weekday, a.slot, a.content_class) == place), None)
+
+
 def entry_name(entry, lang: str) -> str:
     """Return what an entry of a plan is called: its appointment, where it keeps one, else its slot."""
-    if entry.reason == "appointment":
-        for one in appointments():
-            if (one.weekday, one.slot, one.content_class) == (entry.on_day.isoweekday(), entry.slot, entry.content_class):
-                return getattr(one, lang)
-    return slot_name(entry.slot, lang)
+    one = appointment_of(entry)
+    return slot_name(entry.slot, lang) if one is None else getattr(one, lang)
 
 
 def slot_of(hour: int) -> str:

@@ -25,10 +25,11 @@ from sqkit.timing import (
     triggers_view,
 )
 from sqkit.timing.accepted import accepted, already
+from sqkit.timing.content_page import ANSWERS, DECISIONS
 from sqkit.timing.days import OUTCOMES, days
 from sqkit.timing.delay import delays
-from sqkit.timing.explored import explored
-from sqkit.timing.kept import kept
+from sqkit.timing.explored import Explored
+from sqkit.timing.kept import Kept
 from sqkit.timing.model import Response
 from sqkit.timing.pooled import pooled
 from sqkit.timing.posted import posted
@@ -47,9 +48,7 @@ LIMITS = ["timing_page_limits_described", "timing_page_limits_response", "timing
 REFERENCES = ["timing_page_references_methods", "timing_page_references_domain"]
 VIEWS = (response_view, joint_view, schedule_view, pooled_view, rhythm_view, delay_view, days_view, checks_view)
 OF_POSTS = (response_view, joint_view, schedule_view, pooled_view, delay_view)
-ANSWERS = {key: f"timing_page_col_{key}" for key in ("question", "answer", "sure")}
-DECISIONS = {key: f"timing_page_col_{key}" for key in ("what", "who", "when", "tells")}
-UNTOLD = {key: f"timing_page_col_{key}" for key in ("question", "why", "need")}
+UNTOLD = {"question": "content_col_question", "why": "timing_page_col_why", "need": "timing_page_col_need"}
 CHECKS = ("rank", "without_top_post")
 
 
@@ -173,16 +172,16 @@ def decisions(reading: Reading, plan: Plan, lang: Lang) -> list[dict[str, Text]]
     return rows
 
 
-def untold(reading: Reading, plan: Plan, lang: Lang) -> list[dict[str, Text]]:
+def untold(reading: Reading, plan: Plan, kept_plans: Kept, drawn: Explored, lang: Lang) -> list[dict[str, Text]]:
     """Return the questions these data cannot answer, why, and what it would take (:data:`UNTOLD`); the hour has a box of its own."""
-    found, grouped, kept_plans = response(reading), pooled(reading), kept(reading, accepted(reading.source.id, reading.as_of))
+    found, grouped = response(reading), pooled(reading)
     asked = [
         response_view.untold(found, "weekday", reading, lang), joint_view.untold(found, lang), schedule_view.untold(plan, lang),
         pooled_view.untold(grouped, lang), rhythm_view.untold(messages(reading), lang), rhythm_view.untold(purchases(reading), lang),
         delay_view.untold(delays(reading), lang), *(days_view.untold(days(reading, o), lang) for o in OUTCOMES),
     ]  # fmt: skip
     if plan.entries or planned(reading):
-        asked += [accepted_view.untold(kept_plans, reading, lang), explored_view.untold(explored(reading, kept_plans), lang)]
+        asked += [accepted_view.untold(kept_plans, reading, lang), explored_view.untold(drawn, lang)]
     return [dict(zip(UNTOLD, told, strict=True)) for told in asked if told is not None]
 
 

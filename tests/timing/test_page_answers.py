@@ -13,6 +13,9 @@ import worlds
 from sqkit import publish
 from sqkit.reading import read
 from sqkit.timing import timing_page as page
+from sqkit.timing.accepted import accepted
+from sqkit.timing.explored import explored
+from sqkit.timing.kept import kept
 from sqkit.timing.model import Curve, Response
 from sqkit.timing.schedule import schedule
 from sqkit.timing.schedule_model import Entry, Plan
@@ -60,12 +63,18 @@ def test_the_best_hour_within_the_rules_is_said_where_it_is_not_the_best_of_all(
     assert told is None or (hour in told.plain and price in told.plain)
 
 
+def plans(reading):
+    found = kept(reading, accepted(reading.source.id, reading.as_of))
+    return found, explored(reading, found)
+
+
 @pytest.mark.parametrize("lang", ["zh", "en"])
 def test_answers_and_decisions_of_a_brand_and_of_one_without_posts(small_brand, store_home, tmp_path, lang):
     with worlds.store_at(store_home):
         reading = read(small_brand.id)
         made = schedule(reading)
-        answers, does, open_ = (f(reading, made, lang) for f in (page.answers, page.decisions, page.untold))
+        answers, does = (f(reading, made, lang) for f in (page.answers, page.decisions))
+        open_ = page.untold(reading, made, *plans(reading), lang)
         assert len(answers) >= 4 and len(does) >= 3 and len(open_) >= 1
         assert {"schedule_responders", "timing_hour"} <= set(page.metric_ids(reading, made))
         for row in (*answers, *does, *open_):
@@ -77,5 +86,5 @@ def test_answers_and_decisions_of_a_brand_and_of_one_without_posts(small_brand, 
         reading = read(source.id)
         made = schedule(reading)
         assert page.answers(reading, made, lang) == [] and page.decisions(reading, made, lang) == []
-        assert len(page.untold(reading, made, lang)) >= 4
+        assert len(page.untold(reading, made, *plans(reading), lang)) >= 4
         assert not {"schedule_responders", "delay_minutes"} & set(page.metric_ids(reading, made))
